@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Constants for the assembly files: compiled to assembly, never linked; the Makefile turns the
+ * marked lines into asm_offsets.inc. Each image has its own, since structure layouts differ.
+ */
+#include "asm/machine.h"
+#include "hv/mb2.h"
+#include "hv/vcpu.h"
+#include "hw/vmx.h"
+
+#define OFFSET(name, value) __asm__ volatile("\n@DEFINE " #name " %c0" ::"i"(value))
+
+void asm_offsets(void);
+
+void asm_offsets(void)
+{
+    OFFSET(VCPU_GPR, offsetof(struct vcpu, gpr));
+    OFFSET(MB2_BOOT_MAGIC, MB2_BOOT_MAGIC);
+    OFFSET(VMCS_HOST_RSP, VMCS_HOST_RSP);
+    OFFSET(DIRECT_SLOT, (DIRECT_VA >> 39) & 511);
+}

@@ -1,0 +1,213 @@
+; SPDX-License-Identifier: Apache-2.0
+;
+; Entry from a multiboot2 loader, or from the relocator of the image before this one.
+;
+; On entry (Multiboot2 specification, "I386 machine state"): 32-bit protected mode, paging off,
+; interrupts off, flat segments, EAX = magic, EBX = boot information, no stack. The image lies at any
+; page-aligned address below 4 GiB. On exit to hv_main(): 64-bit mode, the image at IMAGE_VA, the
+; first 4 GiB at DIRECT_VA and, until paging_init(), identity mapped too.
+
+%include "asm_offsets.inc"
+
+; Physical address of an image symbol, EBP holding the image's own.
+%define PHYS(sym) ebp + sym - IMAGE_VA
+
+CR0_PE    equ 1 << 0
+CR0_WP    equ 1 << 16
+CR0_PG    equ 1 << 31
+CR4_PAE   equ 1 << 5
+CR4_PGE   equ 1 << 7
+MSR_EFER  equ 0xc0000080
+EFER_LME  equ 1 << 8
+EFER_NXE  equ 1 << 11
+PTE_PW    equ 3                 ; present, writable
+PTE_PS    equ 1 << 7
+COM1      equ 0x3f8
+LSR_THRE  equ 1 << 5
+
+extern hv_main
+extern __bss_start, __bss_end, __image_end
+extern boot_stack_top
+
+section .boot.text progbits alloc exec nowrite align=16
+bits 32
+global entry32
+entry32:
+    cli
+    cld
+    mov esi, eax                ; magic
+    lea esp, [ebx + 8]          ; the reserved word of the boot information serves as a stack
+    call .here
+.here:
+    pop ebp
+    sub ebp, .here - BOOT_PA    ; where the image lies
+    rdtsc
+    mov esp, eax                ; stamp: EDX:ESP
+    lea edi, [PHYS(__bss_start)]
+    lea ecx, [PHYS(__bss_end)]
+    sub ecx, edi
+    shr ecx, 2
+    xor eax, eax
+    rep stosd
+    mov [PHYS(entry_stamp)], esp
+    mov [PHYS(entry_stamp) + 4], edx
+    lea esp, [PHYS(boot_stack_top)]
+    push ebx
+    push esi
+
+    cmp esi, MB2_BOOT_MAGIC
+    mov eax, msg_magic - BOOT_PA
+    jne fail
+    mov eax, 0x80000000         ; long mode and NX are all that is needed to start
+    cpuid
+    cmp eax, 0x80000001
+    mov eax, msg_cpu - BOOT_PA
+    jb fail
+    mov eax, 0x80000001
+    cpuid
+    mov edi, edx
+    and edx, (1 << 29) | (1 << 20)
+    cmp edx, (1 << 29) | (1 << 20)
+    mov eax, msg_cpu - BOOT_PA
+    jne fail
+
+    ; First 4 GiB: 1 GiB leaves where the CPU has them, else 2 MiB ones.
+    test edi, 1 << 26
+    jz .small_leaves
+    xor ecx, ecx
+    xor eax, eax
+.gib:
+    lea edx, [eax + (PTE_PW | PTE_PS)]
+    mov [PHYS(early_pdpt_low) + ecx * 8], edx
+    add eax, 0x40000000
+    inc ecx
+    cmp ecx, 4
+    jb .gib
+    jmp .image
+.small_leaves:
+    lea edi, [PHYS(early_pd_low)]
+    xor ecx, ecx
+.pd:
+    mov eax, ecx
+    shl eax, 21
+    or eax, PTE_PW | PTE_PS
+    mov [edi + ecx * 8], eax
+    inc ecx
+    cmp ecx, 4 * 512
+    jb .pd
+    xor ecx, ecx
+    lea eax, [edi + PTE_PW]
+.pdpt:
+    mov [PHYS(early_pdpt_low) + ecx * 8], eax
+    add eax, 0x1000
+    inc ecx
+    cmp ecx, 4
+    jb .pdpt
+
+.image:                         ; the image's own pages at IMAGE_VA
+    lea edi, [PHYS(early_pt_image)]
+    lea ecx, [PHYS(__image_end)]
+    sub ecx, ebp
+    shr ecx, 12
+    lea eax, [ebp + PTE_PW]
+.pt:
+    mov [edi], eax
+    add edi, 8
+    add eax, 0x1000
+    dec ecx
+    jnz .pt
+    lea eax, [PHYS(early_pt_image) + PTE_PW]
+    mov [PHYS(early_pd_image) + ((IMAGE_VA >> 21) & 511) * 8], eax
+    lea eax, [PHYS(early_pd_image) + PTE_PW]
+    mov [PHYS(early_pdpt_image) + ((IMAGE_VA >> 30) & 511) * 8], eax
+    lea eax, [PHYS(early_pdpt_image) + PTE_PW]
+    mov [PHYS(early_pml4) + 511 * 8], eax
+    lea eax, [PHYS(early_pdpt_low) + PTE_PW]
+    mov [PHYS(early_pml4)], eax
+    mov [PHYS(early_pml4) + DIRECT_SLOT * 8], eax
+
+    mov eax, CR4_PAE | CR4_PGE
+    mov cr4, eax
+    lea eax, [PHYS(early_pml4)]
+    mov cr3, eax
+    mov ecx, MSR_EFER
+    rdmsr
+    or eax, EFER_LME | EFER_NXE
+    wrmsr
+    mov eax, cr0
+    or eax, CR0_PG | CR0_WP | CR0_PE
+    mov cr0, eax
+
+    pop esi                     ; magic
+    pop edi                     ; boot information
+    sub esp, 8
+    lea eax, [ebp + early_gdt - BOOT_PA]
+    mov [esp + 2], eax
+    mov word [esp], early_gdt.end - early_gdt - 1
+    lgdt [esp]
+    lea eax, [ebp + entry64 - BOOT_PA]
+    push dword 0x08
+    push eax
+    retf                        ; into 64-bit mode, still identity mapped
+
+; EAX = offset of a message: to the serial port, and stop.
+fail:
+    lea esi, [ebp + eax]
+.char:
+    mov dx, COM1 + 5
+.wait:
+    in al, dx
+    test al, LSR_THRE
+    jz .wait
+    lodsb
+    test al, al
+    jz .stop
+    mov dx, COM1
+    out dx, al
+    jmp .char
+.stop:
+    hlt
+    jmp .stop
+
+bits 64
+entry64:
+    mov ax, 0x10
+    mov ds, ax
+    mov es, ax
+    mov ss, ax
+    xor eax, eax
+    mov fs, ax
+    mov gs, ax
+    mov rsp, boot_stack_top
+    mov ecx, ebp                ; hv_main(magic, info_pa, entry_tsc, image_pa)
+    xchg edi, esi               ; (EDI = information, ESI = magic until here)
+    mov rdx, entry_stamp
+    mov rdx, [rdx]
+    xor ebp, ebp                ; ends backtraces
+    mov rax, hv_main
+    call rax
+.stop:
+    hlt
+    jmp .stop
+
+align 8
+early_gdt:
+    dq 0
+    dq 0x00af9b000000ffff       ; 0x08: 64-bit code
+    dq 0x00cf93000000ffff       ; 0x10: data
+.end:
+
+msg_magic: db "molt: not started by a multiboot2 loader", 13, 10, 0
+msg_cpu:   db "molt: the CPU has no 64-bit mode or no execute-disable", 13, 10, 0
+
+section .bss
+alignb 4096
+early_pml4:       resb 4096
+early_pdpt_low:   resb 4096
+early_pd_low:     resb 4 * 4096
+early_pdpt_image: resb 4096
+early_pd_image:   resb 4096
+early_pt_image:   resb 4096
+entry_stamp:      resq 1
+
+section .note.GNU-stack noalloc noexec nowrite progbits

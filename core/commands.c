@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Commands of molt's own console: a table, a function each.
+ */
+#include "hv/commands.h"
+
+#include "hv/cmdline.h"
+#include "hv/domain.h"
+#include "hv/hvm.h"
+#include "hv/lu.h"
+#include "hv/machine.h"
+#include "hv/memory.h"
+#include "hv/modules.h"
+#include "hv/printk.h"
+#include "hv/time.h"
+
+#define ULL(x) ((unsigned long long)(x))
+
+static void cmd_help(struct str_span arg);
+
+static const char *state_name(const struct domain *d)
+{
+    if (d->state == DOMAIN_EXITED) {
+        return "exited";
+    }
+    if (d->state == DOMAIN_STOPPED) {
+        return "stopped";
+    }
+    return hvm == NULL ? "not running (no virtualization)" : "running";
+}
+
+static void cmd_domains(struct str_span arg)
+{
+    (void)arg;
+    for_each_domain(d) {
+        uint64_t exits = 0, ms = 0;
+
+        for_each_vcpu(d, v) {
+            for (unsigned int i = 0; i < HVM_EXIT_REASONS; i++) {
+                exits += v->exits[i];
+            }
+            ms += v->run_cycles / tsc_khz;
+        }
+        printk("domain %u %s: %s%s, %llu MiB in %zu extents, %u vCPU, %llu exits, %llu ms", d->id,
+               d->name, state_name(d), d->control ? ", control" : "", ULL(d->memory_bytes >> 20),
+               d->extents.nr, d->nr_vcpus, ULL(exits), ULL(ms));
+    }
+}
+
+static void cmd_memory(struct str_span arg)
+{
+    (void)arg;
+    (void)memory_account();
+}
+
+static void cmd_digest(struct str_span arg)
+{
+    (void)arg;
+    for_each_domain(d) {
+        printk("digest %s crc=%08x", d->name, domain_digest(d));
+    }
+}
+
+static void cmd_status(struct str_span arg)
+{
+    struct hc_lu_status s;
+    struct hc_lu_region r;
+
+    (void)arg;
+    lu_get_status(&s);
+    lu_get_region(&r);
+    printk("status: molt %s/%.12s, %s, arena %c of 0x%llx-0x%llx, %llu KiB needed", lu_version,
+           lu_build_id(), hvm != NULL ? hvm->name : "no virtualization", 'A' + (int)r.active,
+           ULL(r.base), ULL(r.base + r.size), ULL(r.required >> 10));
+    printk("status: updates=%llu refused=%llu last blackout=%llu cycles (%llu us)", ULL(s.updates),
+           ULL(s.refused), ULL(s.blackout), ULL(s.blackout * 1000 / tsc_khz));
+    printk("status: loaded: %s%s%.12s%s%s", s.state == HC_LU_LOADED ? s.loaded_version : "nothing",
+           s.state == HC_LU_LOADED ? "/" : "", s.loaded_build_id,
+           s.reason[0] != '\0' ? ", last refusal: " : "", s.reason);
+}
+
+static void cmd_images(struct str_span arg)
+{
+    unsigned int i = 0;
+
+    (void)arg;
+    for (struct image_module *m = image_modules; m != NULL; m = m->next) {
+        printk("image %u: %s, %llu KiB", i++, m->cmdline, ULL(m->bytes >> 10));
+    }
+}
+
+static void cmd_update(struct str_span arg)
+{
+    char why[LU_REASON_MAX];
+    uint64_t index = LU_MODULE_OTHER;
+
+    if (arg.len != 0 && (parse_size(arg, &index) != 0 || index >= LU_MODULE_OTHER)) {
+        printk("update: \"%.*s\" is no image number (see: images)", (int)arg.len, arg.s);
+        return;
+    }
+    if (lu_load_module((unsigned int)index, why) == 0) {
+        (void)!lu_request_exec(NULL, why); /* a refusal has been printed */
+    }
+}
+
+static void cmd_quit(struct str_span arg)
+{
+    (void)arg;
+    machine_end(true);
+}
+
+static const struct command {
+    const char *name;
+    const char *help;
+    void (*run)(struct str_span arg);
+} commands[] = {
+    {"help", "this list", cmd_help},
+    {"domains", "domains and what they do", cmd_domains},
+    {"memory", "where every frame of memory is", cmd_memory},
+    {"update", "replace the running image: by the other one, or by image N", cmd_update},
+    {"images", "images to update to", cmd_images},
+    {"status", "running image, region, last update", cmd_status},
+    {"digest", "checksum of each domain's memory (slow)", cmd_digest},
+    {"quit", "end the run", cmd_quit},
+};
+
+static void cmd_help(struct str_span arg)
+{
+    (void)arg;
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        printk("%-8s %s", commands[i].name, commands[i].help);
+    }
+    printk("Ctrl-A, then 0: this console, 1 to 9: a domain's, Ctrl-A: the next");
+}
+
+void command_run(const char *line)
+{
+    const char *cursor = line;
+    struct str_span word, arg = {"", 0};
+
+    if (!cmdline_word(&cursor, &word)) {
+        return;
+    }
+    (void)cmdline_word(&cursor, &arg);
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        if (span_eq(word, commands[i].name)) {
+            commands[i].run(arg);
+            return;
+        }
+    }
+    printk("\"%.*s\": unknown command, try help", (int)word.len, word.s);
+}

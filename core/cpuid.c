@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The virtual CPU: what guests see of the host's features.
+ *
+ * A feature is shown only when the host has it and molt keeps its state apart (allow lists below);
+ * what molt does not know stays hidden. docs/CPU.md lists the leaves.
+ */
+#include "hv/exit.h"
+#include "hv/string.h"
+#include "hv/time.h"
+#include "hw/cpuid.h"
+#include "hw/x86.h"
+#include "public/hypercall.h"
+
+#define MAX_LEAF 0xdU
+#define MAX_EXTENDED_LEAF 0x80000008U
+#define LEAF_XSAVE 0xdU
+
+#define SHOWN_1_ECX                                                                            \
+    (CPUID_1_ECX_SSE3 | CPUID_1_ECX_PCLMUL | CPUID_1_ECX_SSSE3 | CPUID_1_ECX_FMA |             \
+     CPUID_1_ECX_CX16 | CPUID_1_ECX_SSE41 | CPUID_1_ECX_SSE42 | CPUID_1_ECX_MOVBE |            \
+     CPUID_1_ECX_POPCNT | CPUID_1_ECX_AES | CPUID_1_ECX_XSAVE | CPUID_1_ECX_AVX |              \
+     CPUID_1_ECX_F16C | CPUID_1_ECX_RDRAND | CPUID_1_ECX_PCID)
+#define SHOWN_1_EDX                                                                            \
+    (CPUID_1_EDX_FPU | CPUID_1_EDX_VME | CPUID_1_EDX_DE | CPUID_1_EDX_PSE | CPUID_1_EDX_TSC |  \
+     CPUID_1_EDX_MSR | CPUID_1_EDX_PAE | CPUID_1_EDX_CX8 | CPUID_1_EDX_SEP | CPUID_1_EDX_PGE | \
+     CPUID_1_EDX_CMOV | CPUID_1_EDX_PAT | CPUID_1_EDX_PSE36 | CPUID_1_EDX_CLFSH |              \
+     CPUID_1_EDX_MMX | CPUID_1_EDX_FXSR | CPUID_1_EDX_SSE | CPUID_1_EDX_SSE2 | CPUID_1_EDX_SS)
+#define SHOWN_7_EBX                                                                              \
+    (CPUID_7_EBX_FSGSBASE | CPUID_7_EBX_BMI1 | CPUID_7_EBX_AVX2 | CPUID_7_EBX_SMEP |             \
+     CPUID_7_EBX_BMI2 | CPUID_7_EBX_ERMS | CPUID_7_EBX_INVPCID | CPUID_7_EBX_RDSEED |            \
+     CPUID_7_EBX_ADX | CPUID_7_EBX_SMAP | CPUID_7_EBX_CLFLUSHOPT | CPUID_7_EBX_CLWB |            \
+     CPUID_7_EBX_SHA)
+#define SHOWN_7_EBX_AVX512                                                                       \
+    (CPUID_7_EBX_AVX512F | CPUID_7_EBX_AVX512DQ | CPUID_7_EBX_AVX512IFMA | CPUID_7_EBX_AVX512CD | \
+     CPUID_7_EBX_AVX512BW | CPUID_7_EBX_AVX512VL)
+#define SHOWN_7_ECX (CPUID_7_ECX_UMIP | CPUID_7_ECX_VAES | CPUID_7_ECX_VPCLMUL)
+#define SHOWN_7_ECX_AVX512                                                                       \
+    (CPUID_7_ECX_AVX512VBMI | CPUID_7_ECX_AVX512VNNI | CPUID_7_ECX_AVX512BITALG |                \
+     CPUID_7_ECX_AVX512VPOPCNT)
+#define SHOWN_D1_EAX (CPUID_D1_EAX_XSAVEOPT | CPUID_D1_EAX_XSAVEC | CPUID_D1_EAX_XGETBV1)
+#define SHOWN_81_ECX (CPUID_81_ECX_LAHF | CPUID_81_ECX_LZCNT | CPUID_81_ECX_PREFETCHW)
+#define SHOWN_81_EDX                                                                     \
+    (CPUID_81_EDX_SYSCALL | CPUID_81_EDX_NX | CPUID_81_EDX_PDPE1GB | CPUID_81_EDX_RDTSCP | \
+     CPUID_81_EDX_LM)
+
+#define CR4_PLAIN                                                                              \
+    (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR |          \
+     CR4_OSXMMEXCPT | CR4_MCE)
+
+uint64_t guest_xcr0_allowed(void)
+{
+    return host_guest_xcr0();
+}
+
+uint64_t guest_cr0_allowed(void)
+{
+    return CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD |
+           CR0_PG;
+}
+
+uint64_t guest_cr4_allowed(void)
+{
+    static uint64_t known;
+    struct cpuid_values leaf1, leaf7;
+
+    if (known == 0) {
+        leaf1 = host_cpuid(1, 0);
+        leaf7 = host_cpuid(7, 0);
+        known = CR4_PLAIN;
+        known |= (leaf1.ecx & CPUID_1_ECX_PCID) ? CR4_PCIDE : 0;
+        known |= (leaf1.ecx & CPUID_1_ECX_XSAVE) ? CR4_OSXSAVE : 0;
+        known |= (leaf7.ebx & CPUID_7_EBX_FSGSBASE) ? CR4_FSGSBASE : 0;
+        known |= (leaf7.ebx & CPUID_7_EBX_SMEP) ? CR4_SMEP : 0;
+        known |= (leaf7.ebx & CPUID_7_EBX_SMAP) ? CR4_SMAP : 0;
+        known |= (leaf7.ecx & CPUID_7_ECX_UMIP) ? CR4_UMIP : 0;
+    }
+    return known;
+}
+
+uint64_t guest_efer_allowed(void)
+{
+    uint32_t edx = host_cpuid(0x80000001, 0).edx;
+
+    return EFER_SCE | EFER_LME | EFER_LMA | ((edx & CPUID_81_EDX_NX) ? EFER_NXE : 0);
+}
+
+static bool has_avx512(void)
+{
+    return (guest_xcr0_allowed() & XCR0_AVX512) == XCR0_AVX512;
+}
+
+static struct cpuid_values leaf_features(struct vcpu *v)
+{
+    struct cpuid_values h = host_cpuid(1, 0);
+    struct cpuid_values r = {0};
+
+    r.eax = h.eax; /* family, model, stepping */
+    r.ebx = (h.ebx & 0x0000ff00) | 1U << 16 | v->id << 24; /* CLFLUSH size, 1 logical CPU, APIC id */
+    r.ecx = (h.ecx & SHOWN_1_ECX) | CPUID_1_ECX_HYPERVISOR;
+    r.edx = h.edx & SHOWN_1_EDX;
+    if ((r.ecx & CPUID_1_ECX_XSAVE) && (hvm->reg_get(v, HVM_REG_CR4) & CR4_OSXSAVE)) {
+        r.ecx |= CPUID_1_ECX_OSXSAVE;
+    }
+    return r;
+}
+
+static struct cpuid_values leaf_structured(uint32_t subleaf)
+{
+    struct cpuid_values h, r = {0};
+
+    if (subleaf == 0 && host_cpuid(0, 0).eax >= 7) {
+        h = host_cpuid(7, 0);
+        r.ebx = h.ebx & (SHOWN_7_EBX | (has_avx512() ? SHOWN_7_EBX_AVX512 : 0));
+        r.ecx = h.ecx & (SHOWN_7_ECX | (has_avx512() ? SHOWN_7_ECX_AVX512 : 0));
+    }
+    return r;
+}
+
+/* Standard-format size for the components in xcr0: the end of the last one. */
+static uint32_t xsave_bytes(uint64_t xcr0)
+{
+    uint32_t bytes = 576;
+
+    for (uint32_t i = 2; i < 63; i++) {
+        if (xcr0 & BIT(i)) {
+            struct cpuid_values c = host_cpuid(LEAF_XSAVE, i);
+
+            bytes = MAX(bytes, c.ebx + c.eax);
+        }
+    }
+    return bytes;
+}
+
+static struct cpuid_values leaf_xsave(struct vcpu *v, uint32_t subleaf)
+{
+    struct cpuid_values r = {0};
+    uint64_t allowed = guest_xcr0_allowed();
+
+    if (subleaf == 0) {
+        r.eax = (uint32_t)allowed;
+        r.edx = (uint32_t)(allowed >> 32);
+        r.ebx = xsave_bytes(v->ctx.xcr0);
+        r.ecx = xsave_bytes(allowed);
+    } else if (subleaf == 1) {
+        r.eax = host_cpuid(LEAF_XSAVE, 1).eax & SHOWN_D1_EAX;
+        r.ebx = xsave_bytes(v->ctx.xcr0);
+    } else if (subleaf < 63 && (allowed & BIT(subleaf))) {
+        r = host_cpuid(LEAF_XSAVE, subleaf);
+        r.ecx &= ~1U; /* no supervisor components */
+        r.edx = 0;
+    }
+    return r;
+}
+
+static struct cpuid_values leaf_extended_features(void)
+{
+    struct cpuid_values h = host_cpuid(0x80000001, 0);
+    struct cpuid_values r = {0};
+
+    r.ecx = h.ecx & SHOWN_81_ECX;
+    r.edx = h.edx & SHOWN_81_EDX;
+    return r;
+}
+
+static struct cpuid_values leaf_hypervisor(uint32_t leaf)
+{
+    struct cpuid_values r = {0};
+
+    if (leaf == HC_CPUID_BASE) {
+        r.eax = HC_CPUID_TIMING;
+        r.ebx = HC_CPUID_SIG_EBX;
+        r.ecx = HC_CPUID_SIG_ECX;
+        r.edx = HC_CPUID_SIG_EDX;
+    } else if (leaf == HC_CPUID_TIMING) {
+        r.eax = (uint32_t)tsc_khz;
+    }
+    return r;
+}
+
+struct cpuid_values guest_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf)
+{
+    struct cpuid_values h, r = {0};
+
+    if (leaf >= HC_CPUID_BASE && leaf <= HC_CPUID_BASE + 0xffff) {
+        return leaf_hypervisor(leaf);
+    }
+    if (leaf >= 0x80000000U ? leaf > MAX_EXTENDED_LEAF : leaf > MAX_LEAF) {
+        return r;
+    }
+    switch (leaf) {
+    case 0:
+        r = host_cpuid(0, 0);
+        r.eax = MAX_LEAF;
+        break;
+    case 1:
+        r = leaf_features(v);
+        break;
+    case 7:
+        r = leaf_structured(subleaf);
+        break;
+    case LEAF_XSAVE:
+        if (host_cpuid(1, 0).ecx & CPUID_1_ECX_XSAVE) {
+            r = leaf_xsave(v, subleaf);
+        }
+        break;
+    case 0x80000000U:
+        r = host_cpuid(0x80000000U, 0);
+        r.eax = MAX_EXTENDED_LEAF;
+        break;
+    case 0x80000001U:
+        r = leaf_extended_features();
+        break;
+    case 0x80000002U: /* brand string, cache sizes: harmless */
+    case 0x80000003U:
+    case 0x80000004U:
+    case 0x80000006U:
+        r = host_cpuid(leaf, 0);
+        break;
+    case 0x80000008U:
+        h = host_cpuid(leaf, 0);
+        r.eax = h.eax & 0xffff; /* address widths */
+        break;
+    default: /* 2 to 6, 8 to 0xc, 0xa (no PMU): nothing */
+        break;
+    }
+    return r;
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Neutral exits to what is done about them. Knows no VMCS and no VMCB.
+ *
+ * A guest's fault is the guest's: it is injected, or that domain stops. Never the host.
+ */
+#include "hv/exit.h"
+
+#include "hv/context.h"
+#include "hv/domain.h"
+#include "hv/errno.h"
+#include "hv/pio.h"
+#include "hv/printk.h"
+#include "hv/sched.h"
+#include "hv/seam.h"
+#include "hw/x86.h"
+
+#define LOW32 0xffffffffUL
+
+void guest_fault(struct vcpu *v, unsigned int vector)
+{
+    hvm->inject(v, EVENT_VALID | EVENT_TYPE_HW_EXCEPTION << 8 | vector, 0);
+}
+
+void guest_fault_code(struct vcpu *v, unsigned int vector, uint32_t error_code)
+{
+    hvm->inject(v, EVENT_VALID | EVENT_ERROR_CODE | EVENT_TYPE_HW_EXCEPTION << 8 | vector,
+                error_code);
+}
+
+static void do_cpuid(struct vcpu *v, const struct hvm_exit *exit)
+{
+    struct cpuid_values r =
+        guest_cpuid(v, (uint32_t)v->gpr[GPR_RAX], (uint32_t)v->gpr[GPR_RCX]);
+
+    v->gpr[GPR_RAX] = r.eax;
+    v->gpr[GPR_RBX] = r.ebx;
+    v->gpr[GPR_RCX] = r.ecx;
+    v->gpr[GPR_RDX] = r.edx;
+    hvm->skip(v, exit->insn_length);
+}
+
+static void do_msr_read(struct vcpu *v, const struct hvm_exit *exit)
+{
+    uint64_t value;
+
+    if (guest_rdmsr(v, exit->msr.index, &value) != 0) {
+        guest_fault_code(v, EXC_GP, 0);
+        return;
+    }
+    v->gpr[GPR_RAX] = value & LOW32;
+    v->gpr[GPR_RDX] = value >> 32;
+    hvm->skip(v, exit->insn_length);
+}
+
+static void do_msr_write(struct vcpu *v, const struct hvm_exit *exit)
+{
+    uint64_t value = (v->gpr[GPR_RAX] & LOW32) | v->gpr[GPR_RDX] << 32;
+
+    if (guest_wrmsr(v, exit->msr.index, value) != 0) {
+        guest_fault_code(v, EXC_GP, 0);
+        return;
+    }
+    hvm->skip(v, exit->insn_length);
+}
+
+static void do_hypercall(struct vcpu *v, const struct hvm_exit *exit)
+{
+    int64_t result;
+
+    if (exit->cpl != 0) {
+        result = -EPERM;
+    } else {
+        if (!exit->code64) { /* the ABI's registers are 32 bits wide */
+            v->gpr[GPR_RAX] &= LOW32;
+            v->gpr[GPR_RBX] &= LOW32;
+            v->gpr[GPR_RCX] &= LOW32;
+        }
+        result = hypercall(v);
+    }
+    v->gpr[GPR_RAX] = exit->code64 ? (uint64_t)result : (uint64_t)result & LOW32;
+    hvm->skip(v, exit->insn_length);
+}
+
+/* XSETBV rules: SDM volume 1, "XSAVE-Supported Features and State-Component Bitmaps". */
+bool xcr0_valid(uint64_t value)
+{
+    uint64_t avx512 = value & XCR0_AVX512;
+
+    return (value & XCR0_X87) && !(value & ~guest_xcr0_allowed()) &&
+           (!(value & XCR0_AVX) || (value & XCR0_SSE)) &&
+           (avx512 == 0 || (avx512 == XCR0_AVX512 && (value & XCR0_AVX)));
+}
+
+static void do_xsetbv(struct vcpu *v, const struct hvm_exit *exit)
+{
+    uint64_t value = (v->gpr[GPR_RAX] & LOW32) | v->gpr[GPR_RDX] << 32;
+
+    if (!(hvm->reg_get(v, HVM_REG_CR4) & CR4_OSXSAVE)) {
+        guest_fault(v, EXC_UD);
+    } else if (exit->cpl != 0 || (v->gpr[GPR_RCX] & LOW32) != 0 || !xcr0_valid(value)) {
+        guest_fault_code(v, EXC_GP, 0);
+    } else {
+        context_set_xcr0(&v->ctx, value);
+        hvm->skip(v, exit->insn_length);
+    }
+}
+
+/* A write to CR0 or CR4 that touches bits molt keeps: allowed bits go through, others are #GP. */
+static void do_cr_write(struct vcpu *v, const struct hvm_exit *exit)
+{
+    uint64_t value = exit->cr.value;
+    uint64_t efer = hvm->reg_get(v, HVM_REG_EFER);
+    bool ok;
+
+    switch (exit->cr.number) {
+    case 0:
+        value |= CR0_ET; /* always reads as 1 */
+        ok = value <= LOW32 && !((value & CR0_PG) && !(value & CR0_PE)) &&
+             !((value & CR0_NW) && !(value & CR0_CD));
+        value &= guest_cr0_allowed(); /* reserved bits below 32 are ignored */
+        break;
+    case 4:
+        ok = !(value & ~guest_cr4_allowed()) && !((efer & EFER_LMA) && !(value & CR4_PAE));
+        break;
+    case 8: /* no local APIC yet: the priority is only kept */
+        ok = value <= 15;
+        break;
+    default:
+        ok = false;
+        break;
+    }
+    if (!ok) {
+        guest_fault_code(v, EXC_GP, 0);
+        return;
+    }
+    if (exit->cr.number == 8) {
+        v->ctx.cr8 = value;
+    } else {
+        hvm->reg_set(v, exit->cr.number == 0 ? HVM_REG_CR0 : HVM_REG_CR4, value);
+    }
+    hvm->skip(v, exit->insn_length);
+}
+
+/* EPT or NPT violation: maps the largest leaf that the domain's extents allow. */
+static void do_stage2(struct vcpu *v, const struct hvm_exit *exit)
+{
+    struct domain *d = v->domain;
+    gfn_t gfn = gfn_from(exit->stage2.gpa >> PAGE_SHIFT);
+    mfn_t mfn;
+    int order = extent_map_leaf(&d->extents, gfn, MAX_ORDER, &mfn);
+
+    if (order < 0) {
+        domain_stop(d, "access (%s%s%s) to guest-physical 0x%llx outside its memory",
+                    (exit->stage2.access & STAGE2_READ) ? "r" : "",
+                    (exit->stage2.access & STAGE2_WRITE) ? "w" : "",
+                    (exit->stage2.access & STAGE2_EXEC) ? "x" : "",
+                    (unsigned long long)exit->stage2.gpa);
+        return;
+    }
+    gfn.v = align_down(gfn.v, BIT(order));
+    if (hvm->map(d, gfn, mfn, (unsigned int)order) != 0) {
+        domain_stop(d, "out of memory for nested page tables");
+    }
+}
+
+static void do_hlt(struct vcpu *v, const struct hvm_exit *exit)
+{
+    uint64_t rflags = hvm->reg_get(v, HVM_REG_RFLAGS);
+
+    hvm->skip(v, exit->insn_length);
+    v->run_state = VCPU_HALTED; /* no interrupt source yet: for good */
+    printk("domain %s: halted%s at rip=0x%llx", v->domain->name,
+           (rflags & RFLAGS_IF) ? "" : " with interrupts off", (unsigned long long)exit->rip);
+}
+
+void exit_handle(struct vcpu *v, const struct hvm_exit *exit)
+{
+    switch (exit->reason) {
+    case HVM_EXIT_TIMER:
+    case HVM_EXIT_HOST:
+    case HVM_EXIT_IRQ_WINDOW:
+    case HVM_EXIT_REINJECT:
+        break;
+    case HVM_EXIT_CPUID:
+        do_cpuid(v, exit);
+        break;
+    case HVM_EXIT_MSR_READ:
+        do_msr_read(v, exit);
+        break;
+    case HVM_EXIT_MSR_WRITE:
+        do_msr_write(v, exit);
+        break;
+    case HVM_EXIT_IO:
+        pio_handle(v, exit);
+        break;
+    case HVM_EXIT_HLT:
+        do_hlt(v, exit);
+        break;
+    case HVM_EXIT_HYPERCALL:
+        do_hypercall(v, exit);
+        break;
+    case HVM_EXIT_XSETBV:
+        do_xsetbv(v, exit);
+        break;
+    case HVM_EXIT_CR_WRITE:
+        do_cr_write(v, exit);
+        break;
+    case HVM_EXIT_STAGE2:
+        do_stage2(v, exit);
+        break;
+    case HVM_EXIT_UNDEFINED:
+        guest_fault(v, EXC_UD);
+        break;
+    case HVM_EXIT_NOP:
+        hvm->skip(v, exit->insn_length);
+        break;
+    case HVM_EXIT_TRIPLE_FAULT:
+        domain_stop(v->domain, "triple fault");
+        break;
+    case HVM_EXIT_BAD_STATE:
+        domain_stop(v->domain, "%s refuses the vCPU's state: code 0x%x qualification 0x%llx",
+                    hvm->name, exit->code, (unsigned long long)exit->qualification);
+        break;
+    default:
+        domain_stop(v->domain, "unexpected exit: code 0x%x qualification 0x%llx", exit->code,
+                    (unsigned long long)exit->qualification);
+        break;
+    }
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guests from boot modules, at cold boot:
+ *
+ *   guest name=NAME mem=64M vcpus=1 [control] cmdline=REST...
+ *   module of=NAME cmdline=REST...
+ */
+#include "hv/guest_load.h"
+
+#include "hv/errno.h"
+#include "hv/modules.h"
+#include "hv/printk.h"
+#include "hv/sched.h"
+#include "hv/seam.h"
+#include "hv/slab.h"
+#include "hv/string.h"
+
+struct guest_config {
+    char name[DOMAIN_NAME_MAX];
+    uint64_t memory;
+    uint64_t vcpus;
+    bool control;
+    const char *cmdline;
+};
+
+/* The text behind the first word "cmdline=", to the end of the line. */
+static const char *rest_of_line(const char *line)
+{
+    const char *cursor = line;
+    struct str_span word;
+
+    while (cmdline_word(&cursor, &word)) {
+        if (word.len >= 8 && strncmp(word.s, "cmdline=", 8) == 0) {
+            return word.s + 8;
+        }
+    }
+    return "";
+}
+
+/* Words before cmdline= only: what follows is the guest's. */
+static int read_config(const char *line, size_t index, struct guest_config *c)
+{
+    const char *cursor = line;
+    struct str_span word;
+
+    *c = (struct guest_config){.memory = GUEST_MEMORY_DEFAULT, .vcpus = 1};
+    fmt_str(c->name, sizeof(c->name), "guest%zu", index);
+    c->cmdline = rest_of_line(line);
+    while (cmdline_word(&cursor, &word) && word.s + 8 != c->cmdline) {
+        struct str_span value = {word.s, word.len};
+
+        while (value.len > 0 && *value.s != '=') {
+            value.s++;
+            value.len--;
+        }
+        if (value.len > 0) {
+            value.s++;
+            value.len--;
+        }
+        if (strncmp(word.s, "name=", 5) == 0 && value.len > 0) {
+            fmt_str(c->name, sizeof(c->name), "%.*s", (int)MIN(value.len, sizeof(c->name) - 1),
+                    value.s);
+        } else if (strncmp(word.s, "mem=", 4) == 0) {
+            if (parse_size(value, &c->memory) != 0 || c->memory < GUEST_MEMORY_MIN ||
+                c->memory > GIB(1024 * 64)) {
+                printk("guest %s: mem= is not a size from 2M up", c->name);
+                return -EINVAL;
+            }
+            c->memory = align_down(c->memory, PAGE_SIZE);
+        } else if (strncmp(word.s, "vcpus=", 6) == 0) {
+            if (parse_size(value, &c->vcpus) != 0 || c->vcpus != 1) {
+                printk("guest %s: vcpus= must be 1", c->name);
+                return -EINVAL;
+            }
+        } else if (span_eq(word, "control")) {
+            c->control = true;
+        } else if (!span_eq(word, "guest")) {
+            printk("guest %s: unknown option \"%.*s\"", c->name, (int)word.len, word.s);
+        }
+    }
+    return 0;
+}
+
+/* All "module of=NAME" modules of one guest; returns how many, or -ENOMEM. */
+static int collect_modules(const struct boot_info *info, const char *name,
+                           struct guest_module **out)
+{
+    struct mb2_module m;
+    struct str_span of;
+    int n = 0;
+
+    *out = kzalloc((info->nr_modules + 1) * sizeof(**out));
+    if (*out == NULL) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; mb2_module(info, i, &m); i++) {
+        if (module_is(m.cmdline, "module") && cmdline_get(m.cmdline, "of", &of) &&
+            span_eq(of, name)) {
+            (*out)[n++] = (struct guest_module){mfn_to_va(pa_to_mfn(m.start)), m.end - m.start,
+                                                rest_of_line(m.cmdline)};
+        }
+    }
+    return n;
+}
+
+static int build(const struct boot_info *info, const struct mb2_module *m,
+                 const struct guest_config *c, struct domain *d, const char **why)
+{
+    struct vcpu_state *state = kzalloc(sizeof(*state));
+    struct guest_module *modules = NULL;
+    struct vcpu *v;
+    int n, rc;
+
+    *why = "out of memory";
+    rc = state != NULL ? domain_add_memory(d, c->memory) : -ENOMEM;
+    if (rc != 0) {
+        goto out;
+    }
+    n = collect_modules(info, c->name, &modules);
+    rc = n < 0 ? n
+               : guest_load(d, mfn_to_va(pa_to_mfn(m->start)), m->end - m->start, c->cmdline,
+                            modules, (size_t)n, state, why);
+    if (rc != 0) {
+        goto out;
+    }
+    *why = "its vCPU could not be made";
+    rc = vcpu_create(d, 0, state, &v);
+    if (rc == 0) {
+        sched_add(v);
+    }
+out:
+    kfree(modules);
+    kfree(state);
+    return rc;
+}
+
+static void create(const struct boot_info *info, const struct mb2_module *m, size_t index)
+{
+    struct guest_config c;
+    struct domain *d;
+    const char *why = "";
+
+    if (read_config(m->cmdline, index, &c) != 0) {
+        return;
+    }
+    d = domain_create(c.name, domain_free_id(), c.control);
+    if (d == NULL) {
+        printk("guest %s: not created: out of memory, or the name is taken", c.name);
+        return;
+    }
+    if (build(info, m, &c, d, &why) != 0) {
+        printk("guest %s: not created: %s", c.name, why);
+        domain_destroy(d);
+        return;
+    }
+    printk("domain %s id=%u memory=%lluM extents=%zu%s%s%s", d->name, d->id,
+           (unsigned long long)(d->memory_bytes >> 20), d->extents.nr, d->control ? " control" : "",
+           c.cmdline[0] != '\0' ? " cmdline=" : "", c.cmdline);
+}
+
+void guests_create(const struct boot_info *info)
+{
+    struct mb2_module m;
+
+    for (size_t i = 0; mb2_module(info, i, &m); i++) {
+        if (module_is(m.cmdline, "guest")) {
+            create(info, &m, i);
+        } else if (!module_is(m.cmdline, "module") && !module_is(m.cmdline, "image")) {
+            printk("modules: \"%s\": neither guest, module nor image: ignored", m.cmdline);
+        }
+    }
+}

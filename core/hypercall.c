@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Hypercalls: one table, arguments from RBX and RCX, results to guest memory. docs/HYPERCALLS.md
+ */
+#include "hv/domain.h"
+#include "hv/errno.h"
+#include "hv/exit.h"
+#include "hv/lu.h"
+#include "hv/machine.h"
+#include "hv/sched.h"
+#include "hv/seam.h"
+#include "hv/string.h"
+#include "hv/time.h"
+#include "public/hypercall.h"
+
+_Static_assert(EPERM == HC_EPERM && ENOENT == HC_ENOENT && E2BIG == HC_E2BIG &&
+                   ENOEXEC == HC_ENOEXEC && ENOMEM == HC_ENOMEM && EFAULT == HC_EFAULT &&
+                   EBUSY == HC_EBUSY && EINVAL == HC_EINVAL && ENOSPC == HC_ENOSPC &&
+                   ENOSYS == HC_ENOSYS && EPROTO == HC_EPROTO,
+               "handlers' results are the ABI's");
+
+#define SLEEP_MAX_US (UINT64_C(3600) * 1000 * 1000)
+
+/* Writes the caller's min(RCX, size) bytes of a structure to RBX. */
+static int64_t give(struct vcpu *v, const void *data, uint64_t size)
+{
+    uint64_t want = v->gpr[GPR_RCX];
+
+    if (want == 0) {
+        return -EINVAL;
+    }
+    return domain_write(v->domain, v->gpr[GPR_RBX], data, MIN(want, size));
+}
+
+static int64_t do_info(struct vcpu *v)
+{
+    struct hc_info info = {
+        .domain_id = v->domain->id,
+        .flags = (v->domain->control ? HC_INFO_CONTROL : 0) |
+                 (machine_shutdown_requested() ? HC_INFO_SHUTDOWN : 0),
+        .updates = lu_updates(),
+        .tsc_khz = tsc_khz,
+        .memory_bytes = v->domain->memory_bytes,
+    };
+
+    str_copy(info.version, sizeof(info.version), lu_version);
+    str_copy(info.build_id, sizeof(info.build_id), lu_build_id());
+    return give(v, &info, sizeof(info));
+}
+
+static int64_t do_sleep(struct vcpu *v)
+{
+    uint64_t us = v->gpr[GPR_RBX];
+
+    if (us > SLEEP_MAX_US) {
+        return -EINVAL;
+    }
+    sched_sleep(v, tsc_read() + us_to_tsc(us));
+    return 0;
+}
+
+static int64_t do_yield(struct vcpu *v)
+{
+    (void)v;
+    sched_yield();
+    return 0;
+}
+
+static int64_t do_lu_region(struct vcpu *v)
+{
+    struct hc_lu_region r;
+
+    lu_get_region(&r);
+    return give(v, &r, sizeof(r));
+}
+
+static int64_t do_lu_load(struct vcpu *v)
+{
+    char why[LU_REASON_MAX];
+    struct hc_lu_load args;
+
+    if (v->gpr[GPR_RCX] < sizeof(args)) {
+        return -EINVAL;
+    }
+    if (domain_read(v->domain, v->gpr[GPR_RBX], &args, sizeof(args)) != 0) {
+        return -EFAULT;
+    }
+    switch (args.source) {
+    case HC_LU_SOURCE_MODULE:
+        return lu_load_module(args.module, why);
+    case HC_LU_SOURCE_PAGES:
+        return lu_load_pages(v->domain, args.list, args.pages, args.bytes, why);
+    default:
+        return -EINVAL;
+    }
+}
+
+static int64_t do_lu_exec(struct vcpu *v)
+{
+    char why[LU_REASON_MAX];
+
+    return lu_request_exec(v, why);
+}
+
+static int64_t do_lu_status(struct vcpu *v)
+{
+    struct hc_lu_status s;
+
+    lu_get_status(&s);
+    return give(v, &s, sizeof(s));
+}
+
+struct handler {
+    uint64_t number;
+    bool control; /* for the control domain only */
+    int64_t (*fn)(struct vcpu *v);
+};
+
+static const struct handler handlers[] = {
+    {HC_INFO, false, do_info},
+    {HC_SLEEP, false, do_sleep},
+    {HC_YIELD, false, do_yield},
+    {HC_LU_REGION, true, do_lu_region},
+    {HC_LU_LOAD, true, do_lu_load},
+    {HC_LU_EXEC, true, do_lu_exec},
+    {HC_LU_STATUS, true, do_lu_status},
+};
+
+int64_t hypercall(struct vcpu *v)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(handlers); i++) {
+        if (handlers[i].number == v->gpr[GPR_RAX]) {
+            return !handlers[i].control || v->domain->control ? handlers[i].fn(v) : -EPERM;
+        }
+    }
+    return -ENOSYS;
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The end of a run, and updates by molt itself where no guest can ask for them.
+ */
+#include "hv/machine.h"
+
+#include "hv/cmdline.h"
+#include "hv/console.h"
+#include "hv/domain.h"
+#include "hv/hvm.h"
+#include "hv/lu.h"
+#include "hv/printk.h"
+#include "hv/seam.h"
+#include "hv/time.h"
+
+#define SHUTDOWN_GRACE_MS 20000U /* for guests to finish their checks */
+
+enum end_policy { END_ALL, END_CONTROL, END_NEVER };
+
+static enum end_policy policy;
+static bool shutdown_requested;
+static uint64_t shutdown_deadline;
+static uint64_t auto_updates, auto_interval_ms, auto_next;
+
+static uint64_t number_or(struct str_span s, uint64_t otherwise)
+{
+    uint64_t v;
+
+    return parse_size(s, &v) == 0 ? v : otherwise;
+}
+
+static void read_autoupdate(struct str_span v)
+{
+    size_t comma = 0;
+
+    while (comma < v.len && v.s[comma] != ',') {
+        comma++;
+    }
+    auto_updates = number_or((struct str_span){v.s, comma}, 0);
+    if (comma < v.len) {
+        auto_interval_ms = number_or((struct str_span){v.s + comma + 1, v.len - comma - 1}, 100);
+    } else {
+        auto_interval_ms = 100;
+    }
+}
+
+void machine_init(const char *cmdline)
+{
+    struct str_span v;
+
+    policy = END_ALL;
+    if (cmdline_get(cmdline, "end", &v)) {
+        if (span_eq(v, "control")) {
+            policy = END_CONTROL;
+        } else if (span_eq(v, "never")) {
+            policy = END_NEVER;
+        } else if (!span_eq(v, "all")) {
+            printk("command line: end= is all, control or never; taking all");
+        }
+    }
+    if (cmdline_get(cmdline, "autoupdate", &v)) {
+        read_autoupdate(v);
+    }
+    auto_next = tsc_read() + ms_to_tsc(auto_interval_ms);
+}
+
+void machine_request_shutdown(void)
+{
+    if (!shutdown_requested) {
+        shutdown_requested = true;
+        shutdown_deadline = tsc_read() + ms_to_tsc(SHUTDOWN_GRACE_MS);
+    }
+}
+
+bool machine_shutdown_requested(void)
+{
+    return shutdown_requested;
+}
+
+void machine_domain_ended(const struct domain *d)
+{
+    if (policy == END_CONTROL && d->control) {
+        machine_request_shutdown();
+    }
+}
+
+static void end_if_over(void)
+{
+    bool any = false, running = false, ok = true;
+
+    for_each_domain(d) {
+        any = true;
+        running |= d->state == DOMAIN_RUNNING;
+        ok &= d->state == DOMAIN_RUNNING || (d->state == DOMAIN_EXITED && d->exit_code == 0);
+    }
+    if (policy == END_NEVER || !any) {
+        return;
+    }
+    if (running && !(shutdown_requested && tsc_read() > shutdown_deadline)) {
+        return;
+    }
+    if (running && hvm != NULL) {
+        printk("end: domains still run after %u ms", SHUTDOWN_GRACE_MS);
+    }
+    machine_end(ok);
+}
+
+/* Without virtualization domains do not run, so nobody calls the hypercalls: autoupdate=N,MS. */
+static void auto_update(void)
+{
+    char why[LU_REASON_MAX];
+
+    if (hvm != NULL || auto_updates == 0 || lu_busy()) {
+        return;
+    }
+    if (lu_updates() >= auto_updates) {
+        printk("autoupdate: %llu updates done", (unsigned long long)lu_updates());
+        machine_end(true);
+    }
+    if (tsc_read() < auto_next) {
+        return;
+    }
+    auto_next = tsc_read() + ms_to_tsc(auto_interval_ms);
+    if (lu_load_module(LU_MODULE_OTHER, why) != 0 || lu_request_exec(NULL, why) != 0) {
+        machine_end(false);
+    }
+}
+
+void machine_poll(void)
+{
+    if (!lu_busy()) {
+        end_if_over();
+    }
+    auto_update();
+}
+
+void machine_end(bool ok)
+{
+    printk("end %s", ok ? "ok" : "failed");
+    console_drain();
+    machine_off(ok);
+}

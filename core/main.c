@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hv_main(): the whole order of a boot, cold or by update, one step a line.
+ */
+#include "asm/machine.h"
+#include "hv/boot_alloc.h"
+#include "hv/buddy.h"
+#include "hv/cmdline.h"
+#include "hv/domain.h"
+#include "hv/guest_load.h"
+#include "hv/hvm.h"
+#include "hv/lu.h"
+#include "hv/machine.h"
+#include "hv/main.h"
+#include "hv/mb2.h"
+#include "hv/memory.h"
+#include "hv/modules.h"
+#include "hv/phase.h"
+#include "hv/place.h"
+#include "hv/printk.h"
+#include "hv/sched.h"
+#include "hv/seam.h"
+#include "hv/time.h"
+#include "hv/vmap.h"
+
+uint64_t tsc_khz;
+
+static const char *bad_cmdline; /* NULL: no bad page in the arena */
+
+static paddr_t bad_in_arena(paddr_t start, paddr_t end)
+{
+    return bad_cmdline != NULL ? cmdline_bad_in_range(bad_cmdline, start, end) : 0;
+}
+
+/* The arena behind image and boot information, for boot_alloc(). */
+static void arena_init(const struct boot_info *info, paddr_t info_pa,
+                       const struct lu_region *region, unsigned int arena)
+{
+    paddr_t image_end = image_va_to_pa(__image_end);
+    paddr_t end = region_arena_end(region, arena);
+    paddr_t start = MAX(image_end, align_up(info_pa + info->size, PAGE_SIZE));
+
+    if (info_pa < region_arena_start(region, arena) || start >= end) {
+        panic("boot: the boot information is not in the image's arena");
+    }
+    bad_cmdline = cmdline_bad_in_range(info->cmdline, start, end) != 0 ? info->cmdline : NULL;
+    boot_alloc_init(start, end, lu_update_boot(), bad_in_arena);
+}
+
+static void cold_start(const struct boot_info *info)
+{
+    modules_claim(info);
+    while (!buddy_open_step(~0U)) {
+    }
+    phase = "boot: virtualization";
+    tsc_khz = tsc_calibrate_khz();
+    hvm_init();
+    sched_init(info->cmdline);
+    machine_init(info->cmdline);
+    phase = "boot: guests";
+    guests_create(info);
+    modules_keep_images(info);
+    if (!memory_account()) {
+        panic("memory: frames are lost");
+    }
+}
+
+static void update_start(const struct boot_info *info)
+{
+    machine_init(info->cmdline);
+    lu_check();
+    hvm_init();
+    sched_init(info->cmdline);
+    lu_adopt();
+}
+
+void hv_main(uint32_t magic, uint32_t info_pa, uint64_t entry_tsc, uint32_t loaded_pa)
+{
+    struct boot_info info;
+    struct lu_region region;
+    unsigned int arena;
+    const char *why = "";
+
+    (void)magic; /* checked by boot/entry.asm */
+    image_pa = loaded_pa;
+    traps_init();
+    cpu_init();
+    serial_init();
+    if (mb2_parse(pa_to_direct(info_pa), MB2_INFO_MAX, &info, &why) != 0) {
+        panic("boot: %s", why);
+    }
+    arena = place_image(&info, info_pa, &region);
+    lu_init(&info, &region, arena, entry_tsc);
+
+    phase = "boot: memory";
+    arena_init(&info, info_pa, &region, arena);
+    memory_init(&info, &region);
+    if (paging_init(&memory_map) != 0 || vmap_init() != 0) {
+        panic("memory: the arena is too small for page tables; give a larger liveupdate=");
+    }
+    boot_alloc_finish();
+    if (!lu_update_boot()) {
+        printk("molt %s/%.12s", lu_version, lu_build_id());
+        printk("command line: %s", info.cmdline);
+        printk("liveupdate: region 0x%llx-0x%llx (%llu MiB), arena %c",
+               (unsigned long long)region.base, (unsigned long long)(region.base + region.size),
+               (unsigned long long)(region.size >> 20), 'A' + (int)arena);
+        cold_start(&info);
+        printk("boot: %llu cycles to the first guest, TSC %llu kHz",
+               (unsigned long long)(tsc_read() - entry_tsc), (unsigned long long)tsc_khz);
+    } else {
+        update_start(&info);
+    }
+    phase = "run";
+    sched_loop();
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * printk: molt's own lines.
+ */
+#include "hv/printk.h"
+
+#include "hv/console.h"
+
+#define LINE_MAX 512U
+
+void printk(const char *fmt, ...)
+{
+    static const char prefix[] = "molt: ";
+    char line[LINE_MAX];
+    va_list args;
+    size_t len = sizeof(prefix) - 1;
+
+    for (size_t i = 0; i < len; i++) {
+        line[i] = prefix[i];
+    }
+    va_start(args, fmt);
+    len += fmt_vstr(line + len, sizeof(line) - len, fmt, args);
+    va_end(args);
+    console_line(line, MIN(len, sizeof(line) - 1));
+}

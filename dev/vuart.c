@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * 16550 UART of a guest, polled.
+ *
+ * The transmitter is always empty as far as the console has room: what a guest writes is gathered
+ * into lines and handed over whole. Host test: tests/host/test_vuart.c
+ * Register rules: 16550D data sheet, "Registers".
+ */
+#include "hv/vuart.h"
+
+#include "hv/console.h"
+#include "hv/domain.h"
+#include "hv/string.h"
+#include "hw/ports.h"
+
+#define IER_MASK 0x0fU
+#define MCR_MASK 0x1fU
+#define DIVISOR_9600 12U
+
+void vuart_reset(struct vuart *u)
+{
+    memset(u, 0, sizeof(*u));
+    u->divisor = DIVISOR_9600;
+}
+
+static bool dlab(const struct vuart *u)
+{
+    return u->lcr & UART_LCR_DLAB;
+}
+
+static uint8_t receive(struct vuart *u)
+{
+    uint8_t byte = u->rx_count != 0 ? u->rx[0] : 0;
+
+    if (u->rx_count != 0) {
+        u->rx_count--;
+        memmove(u->rx, u->rx + 1, u->rx_count);
+    }
+    return byte;
+}
+
+bool vuart_input(struct vuart *u, uint8_t byte)
+{
+    unsigned int depth = (u->fcr & UART_FCR_ENABLE) ? VUART_FIFO : 1;
+
+    if (u->rx_count >= depth) {
+        u->lsr_errors |= UART_LSR_OE;
+        return false;
+    }
+    u->rx[u->rx_count++] = byte;
+    return true;
+}
+
+/* False when the console has no room for a line. */
+static bool transmit(struct domain *d, uint8_t byte)
+{
+    struct vuart *u = &d->uart;
+
+    if (u->mcr & UART_MCR_LOOP) {
+        (void)vuart_input(u, byte);
+        return true;
+    }
+    if (byte == '\r') {
+        return true; /* lines end with '\n'; the console adds its own '\r' */
+    }
+    if (byte == '\n' || u->line_length == VUART_LINE) {
+        if (!console_guest_line(d->name, u->line, u->line_length)) {
+            return false;
+        }
+        u->line_length = 0;
+        if (byte == '\n') {
+            return true;
+        }
+    }
+    u->line[u->line_length++] = (char)byte;
+    return true;
+}
+
+void vuart_flush(struct domain *d)
+{
+    if (d->uart.line_length != 0) {
+        while (!console_guest_line(d->name, d->uart.line, d->uart.line_length)) {
+            console_poll();
+        }
+        d->uart.line_length = 0;
+    }
+}
+
+static uint8_t line_status(struct vuart *u)
+{
+    uint8_t lsr = u->lsr_errors;
+
+    u->lsr_errors = 0; /* error bits are cleared by the read */
+    lsr |= u->rx_count != 0 ? UART_LSR_DR : 0;
+    lsr |= console_has_room() ? UART_LSR_THRE | UART_LSR_TEMT : 0;
+    return lsr;
+}
+
+/* Modem lines: all there, or in loopback the outputs of MCR (RTS, DTR, OUT1, OUT2 become CTS, DSR,
+ * RI, DCD). */
+static uint8_t modem_status(const struct vuart *u)
+{
+    if (!(u->mcr & UART_MCR_LOOP)) {
+        return UART_MSR_CTS | UART_MSR_DSR | UART_MSR_DCD;
+    }
+    return (uint8_t)(((u->mcr & UART_MCR_RTS) ? UART_MSR_CTS : 0) |
+                     ((u->mcr & UART_MCR_DTR) ? UART_MSR_DSR : 0) |
+                     ((u->mcr & UART_MCR_OUT1) ? UART_MSR_RI : 0) |
+                     ((u->mcr & UART_MCR_OUT2) ? UART_MSR_DCD : 0));
+}
+
+uint8_t vuart_read(struct domain *d, unsigned int offset)
+{
+    struct vuart *u = &d->uart;
+
+    switch (offset) {
+    case UART_DATA:
+        return dlab(u) ? (uint8_t)u->divisor : receive(u);
+    case UART_IER:
+        return dlab(u) ? (uint8_t)(u->divisor >> 8) : u->ier;
+    case UART_IIR: /* no interrupts are raised */
+        return UART_IIR_NONE | ((u->fcr & UART_FCR_ENABLE) ? UART_IIR_FIFO : 0);
+    case UART_LCR:
+        return u->lcr;
+    case UART_MCR:
+        return u->mcr;
+    case UART_LSR:
+        return line_status(u);
+    case UART_MSR:
+        return modem_status(u);
+    default:
+        return u->scr;
+    }
+}
+
+bool vuart_write(struct domain *d, unsigned int offset, uint8_t value)
+{
+    struct vuart *u = &d->uart;
+
+    switch (offset) {
+    case UART_DATA:
+        if (!dlab(u)) {
+            return transmit(d, value);
+        }
+        u->divisor = (uint16_t)((u->divisor & 0xff00) | value);
+        break;
+    case UART_IER:
+        if (dlab(u)) {
+            u->divisor = (uint16_t)((u->divisor & 0xff) | value << 8);
+        } else {
+            u->ier = value & IER_MASK;
+        }
+        break;
+    case UART_FCR:
+        if ((value ^ u->fcr) & UART_FCR_ENABLE || value & UART_FCR_CLEAR_RX) {
+            u->rx_count = 0;
+        }
+        u->fcr = value & (uint8_t)~(UART_FCR_CLEAR_RX | UART_FCR_CLEAR_TX);
+        break;
+    case UART_LCR:
+        u->lcr = value;
+        break;
+    case UART_MCR:
+        u->mcr = value & MCR_MASK;
+        break;
+    case UART_SCR:
+        u->scr = value;
+        break;
+    default: /* LSR and MSR are read-only */
+        break;
+    }
+    return true;
+}

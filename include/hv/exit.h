@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is done about a VM exit, and the virtual CPU that guests see.
+ */
+#ifndef HV_EXIT_H
+#define HV_EXIT_H
+
+#include "hv/hvm.h"
+#include "hv/seam.h"
+
+/* Handles one exit of the loaded vCPU: emulates, injects, puts it to sleep or stops its domain. */
+void exit_handle(struct vcpu *v, const struct hvm_exit *exit);
+
+/* Raises an exception in the guest at the next entry. */
+void guest_fault(struct vcpu *v, unsigned int vector);
+void guest_fault_code(struct vcpu *v, unsigned int vector, uint32_t error_code);
+
+/* The virtual CPU: answers CPUID; needs the guest's CR4 and XCR0. docs/CPU.md lists the leaves. */
+struct cpuid_values guest_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf);
+
+/* May a guest have this XCR0? */
+bool xcr0_valid(uint64_t value);
+bool pat_valid(uint64_t value);
+
+/* Intercepted MSRs: 0, or -EINVAL for #GP. */
+MUST_CHECK int guest_rdmsr(struct vcpu *v, uint32_t index, uint64_t *value);
+MUST_CHECK int guest_wrmsr(struct vcpu *v, uint32_t index, uint64_t value);
+
+/* VMCALL: result for RAX; dispatches the table of core/hypercall.c. */
+int64_t hypercall(struct vcpu *v);
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The only door to the vendor backends (vmx/, later svm/).
+ *
+ * run() enters the guest and comes back with a neutral exit record; what is done about it stands in
+ * core/exit.c, which never sees a VMCS or VMCB.
+ */
+#ifndef HV_HVM_H
+#define HV_HVM_H
+
+#include "hv/compiler.h"
+#include "hv/types.h"
+#include "hv/vcpu.h"
+
+struct domain;
+
+enum hvm_exit_reason {
+    HVM_EXIT_TIMER,       /* the time slice is over */
+    HVM_EXIT_HOST,        /* host interrupt or NMI, handled by the backend */
+    HVM_EXIT_CPUID,
+    HVM_EXIT_MSR_READ,
+    HVM_EXIT_MSR_WRITE,
+    HVM_EXIT_IO,
+    HVM_EXIT_HLT,
+    HVM_EXIT_HYPERCALL,
+    HVM_EXIT_XSETBV,
+    HVM_EXIT_CR_WRITE,    /* a write that changes bits the backend keeps: core decides */
+    HVM_EXIT_STAGE2,      /* EPT or NPT violation */
+    HVM_EXIT_UNDEFINED,   /* an instruction the virtual CPU does not have: #UD */
+    HVM_EXIT_NOP,         /* an instruction without effect here (WBINVD, INVD): skip it */
+    HVM_EXIT_TRIPLE_FAULT,
+    HVM_EXIT_IRQ_WINDOW,  /* interrupts can be taken now */
+    HVM_EXIT_REINJECT,    /* an intercepted exception of the guest's own: back to it */
+    HVM_EXIT_BAD_STATE,   /* entry refused the guest state: code and qualification tell */
+    HVM_EXIT_UNKNOWN,     /* anything else: code is the vendor's */
+    HVM_EXIT_REASONS
+};
+
+_Static_assert(HVM_EXIT_REASONS <= VCPU_EXIT_KINDS, "exit statistics");
+
+#define STAGE2_READ 1U
+#define STAGE2_WRITE 2U
+#define STAGE2_EXEC 4U
+
+struct hvm_exit {
+    enum hvm_exit_reason reason;
+    uint32_t code;          /* vendor's exit reason, for messages */
+    uint64_t qualification; /* vendor's, for messages */
+    uint64_t rip;
+    uint8_t insn_length; /* bytes, 0 when unknown */
+    uint8_t cpl;
+    bool code64;         /* 64-bit code segment */
+    union {
+        struct {
+            uint16_t port;
+            uint8_t size; /* 1, 2, 4 */
+            bool in;
+            bool string;
+            bool rep;
+            uint8_t address_size; /* string forms: 2, 4, 8 */
+            uint64_t linear;      /* string forms: address of the memory operand */
+        } io;
+        struct {
+            uint64_t gpa;
+            unsigned int access; /* STAGE2_* */
+        } stage2;
+        struct {
+            unsigned int number; /* 0, 4 or 8 */
+            uint64_t value;      /* what the guest wants to write */
+        } cr;
+        struct {
+            uint32_t index;
+        } msr;
+    };
+};
+
+enum hvm_reg {
+    HVM_REG_RIP, HVM_REG_RSP, HVM_REG_RFLAGS, HVM_REG_CR0, HVM_REG_CR3, HVM_REG_CR4, HVM_REG_EFER,
+    HVM_REG_PAT, HVM_REG_DR7, HVM_REG_TSC_OFFSET,
+};
+
+struct hvm_ops {
+    const char *name; /* "VMX" */
+
+    /* 0 when this CPU can do it, else -ENOSYS with *why naming what is missing. No side effects. */
+    int (*probe)(const char **why);
+    /* This CPU into and out of virtualization mode. 0, -ENOMEM, -ENOSYS. */
+    int (*cpu_on)(void);
+    void (*cpu_off)(void);
+
+    /* Nested page tables of a domain: empty, and gone. */
+    int (*domain_init)(struct domain *d);
+    void (*domain_fini)(struct domain *d);
+    /* Adds a leaf of 4 KiB, 2 MiB or 1 GiB (order 0, 9, 18), all rights. 0, -ENOMEM; what is mapped
+     * there already is replaced. */
+    int (*map)(struct domain *d, gfn_t gfn, mfn_t mfn, unsigned int order);
+    /* Drops all mappings of the domain (they fill again on demand) and flushes. */
+    void (*flush)(struct domain *d);
+
+    int (*vcpu_init)(struct vcpu *v);
+    void (*vcpu_fini)(struct vcpu *v);
+    /* Runs until an exit; at most slice TSC cycles. The vCPU's context is loaded by the caller. */
+    void (*run)(struct vcpu *v, uint64_t slice, struct hvm_exit *exit);
+    uint64_t (*reg_get)(struct vcpu *v, enum hvm_reg reg);
+    void (*reg_set)(struct vcpu *v, enum hvm_reg reg, uint64_t value);
+    /* Queues an event for the next entry (EVENT_*); an event interrupted by the exit is dropped. */
+    void (*inject)(struct vcpu *v, uint32_t event, uint32_t error_code);
+    /* Past an emulated instruction: RIP, interrupt shadow, single-step trap. */
+    void (*skip)(struct vcpu *v, unsigned int insn_length);
+    /* The part of the neutral state that the backend holds (all but ctx); gpr[] included. */
+    void (*state_save)(struct vcpu *v, struct vcpu_state *state);
+    int (*state_load)(struct vcpu *v, const struct vcpu_state *state);
+};
+
+/* Chosen once by hvm_init(); NULL when the CPU has nothing that molt can use. */
+extern const struct hvm_ops *hvm;
+
+/* Picks the backend and turns it on for the boot CPU; prints which, or what is missing. */
+void hvm_init(void);
+
+extern const struct hvm_ops vmx_ops;
+
+/* Which exits the guest took: name of a reason, for statistics and messages. */
+const char *hvm_exit_name(enum hvm_exit_reason reason);
+
+/* CR bits that a guest may set (core/cpuid.c decides by the virtual CPU's features). */
+uint64_t guest_cr0_allowed(void);
+uint64_t guest_cr4_allowed(void);
+uint64_t guest_efer_allowed(void);
+/* XCR0 bits that a guest may set: what the host has and the virtual CPU shows. */
+uint64_t guest_xcr0_allowed(void);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The run as a whole: its end, and what brings it about (end= on the command line).
+ */
+#ifndef HV_MACHINE_H
+#define HV_MACHINE_H
+
+#include "hv/compiler.h"
+#include "hv/types.h"
+
+struct domain;
+
+/* Reads end= (all, control, never) and autoupdate=. */
+void machine_init(const char *cmdline);
+
+/* Called when a domain ended. */
+void machine_domain_ended(const struct domain *d);
+
+/* True once guests have been asked to finish (HC_INFO_SHUTDOWN). Carried over updates. */
+bool machine_shutdown_requested(void);
+void machine_request_shutdown(void);
+
+/* Between guests: ends the run when it is over, starts updates of its own when no domain can. */
+void machine_poll(void);
+
+/* Drains the console and stops the machine: 0xf4 (QEMU), "Shutdown" (Bochs), then HLT. */
+NORETURN void machine_end(bool ok);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * 16550 UART on COM1 of a guest (dev/vuart.c): polled; output is gathered into lines.
+ */
+#ifndef HV_VUART_H
+#define HV_VUART_H
+
+#include "hv/compiler.h"
+#include "hv/types.h"
+
+#define VUART_PORT 0x3f8U
+#define VUART_PORTS 8U
+#define VUART_FIFO 16U
+#define VUART_LINE 240U /* longer lines are printed in pieces */
+
+struct domain;
+
+struct vuart {
+    LAYOUT(uint8_t ier; uint8_t lcr; uint8_t mcr; uint8_t scr; uint8_t fcr; uint8_t lsr_errors;
+           uint16_t divisor; uint16_t rx_count; uint8_t rx[VUART_FIFO];
+           , char line[VUART_LINE]; uint32_t line_length;)
+};
+
+void vuart_reset(struct vuart *u);
+/* Register read and write, offset 0 to 7. Output goes to console_guest_line() by whole lines; write
+ * returns false when the console has no room: nothing was done, the guest tries again. */
+uint8_t vuart_read(struct domain *d, unsigned int offset);
+MUST_CHECK bool vuart_write(struct domain *d, unsigned int offset, uint8_t value);
+/* A byte from the keyboard; false when the FIFO is full. */
+/* Prints the line that has no end yet (the domain ended). */
+void vuart_flush(struct domain *d);
+bool vuart_input(struct vuart *u, uint8_t byte);
+
+#endif

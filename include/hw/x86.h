@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * x86-64 registers, MSRs, page-table bits and exceptions, one name per bit.
+ *
+ * SDM volume 3: "Control Registers", "Extended Control Registers", "4-Level Paging",
+ * "Architectural MSRs", "Exceptions and Interrupts".
+ */
+#ifndef HW_X86_H
+#define HW_X86_H
+
+#define CR0_PE 0x00000001UL
+#define CR0_MP 0x00000002UL
+#define CR0_EM 0x00000004UL
+#define CR0_TS 0x00000008UL
+#define CR0_ET 0x00000010UL
+#define CR0_NE 0x00000020UL
+#define CR0_WP 0x00010000UL
+#define CR0_AM 0x00040000UL
+#define CR0_NW 0x20000000UL
+#define CR0_CD 0x40000000UL
+#define CR0_PG 0x80000000UL
+
+#define CR4_VME 0x00000001UL
+#define CR4_PVI 0x00000002UL
+#define CR4_TSD 0x00000004UL
+#define CR4_DE 0x00000008UL
+#define CR4_PSE 0x00000010UL
+#define CR4_PAE 0x00000020UL
+#define CR4_MCE 0x00000040UL
+#define CR4_PGE 0x00000080UL
+#define CR4_PCE 0x00000100UL
+#define CR4_OSFXSR 0x00000200UL
+#define CR4_OSXMMEXCPT 0x00000400UL
+#define CR4_UMIP 0x00000800UL
+#define CR4_LA57 0x00001000UL
+#define CR4_VMXE 0x00002000UL
+#define CR4_FSGSBASE 0x00010000UL
+#define CR4_PCIDE 0x00020000UL
+#define CR4_OSXSAVE 0x00040000UL
+#define CR4_SMEP 0x00100000UL
+#define CR4_SMAP 0x00200000UL
+
+#define EFER_SCE 0x001UL
+#define EFER_LME 0x100UL
+#define EFER_LMA 0x400UL
+#define EFER_NXE 0x800UL
+
+#define RFLAGS_CF 0x00000001UL
+#define RFLAGS_FIXED 0x00000002UL
+#define RFLAGS_PF 0x00000004UL
+#define RFLAGS_AF 0x00000010UL
+#define RFLAGS_ZF 0x00000040UL
+#define RFLAGS_SF 0x00000080UL
+#define RFLAGS_TF 0x00000100UL
+#define RFLAGS_IF 0x00000200UL
+#define RFLAGS_OF 0x00000800UL
+#define RFLAGS_RF 0x00010000UL
+#define RFLAGS_VM 0x00020000UL
+
+#define DR6_INIT 0xffff0ff0UL
+#define DR7_INIT 0x00000400UL
+
+#define XCR0_X87 0x01UL
+#define XCR0_SSE 0x02UL
+#define XCR0_AVX 0x04UL
+#define XCR0_BNDREGS 0x08UL
+#define XCR0_BNDCSR 0x10UL
+#define XCR0_AVX512 0xe0UL
+#define XCR0_PKRU 0x200UL
+
+#define MSR_TSC 0x00000010U
+#define MSR_APIC_BASE 0x0000001bU
+#define MSR_FEATURE_CONTROL 0x0000003aU
+#define MSR_TSC_ADJUST 0x0000003bU
+#define MSR_BIOS_SIGN_ID 0x0000008bU
+#define MSR_MTRRCAP 0x000000feU
+#define MSR_SYSENTER_CS 0x00000174U
+#define MSR_SYSENTER_ESP 0x00000175U
+#define MSR_SYSENTER_EIP 0x00000176U
+#define MSR_MISC_ENABLE 0x000001a0U
+#define MSR_DEBUGCTL 0x000001d9U
+#define MSR_PAT 0x00000277U
+#define MSR_EFER 0xc0000080U
+#define MSR_STAR 0xc0000081U
+#define MSR_LSTAR 0xc0000082U
+#define MSR_CSTAR 0xc0000083U
+#define MSR_SFMASK 0xc0000084U
+#define MSR_FS_BASE 0xc0000100U
+#define MSR_GS_BASE 0xc0000101U
+#define MSR_KERNEL_GS_BASE 0xc0000102U
+#define MSR_TSC_AUX 0xc0000103U
+
+#define FEATURE_CONTROL_LOCK 0x1UL
+#define FEATURE_CONTROL_VMXON 0x4UL
+
+#define PAT_RESET 0x0007040600070406UL
+
+#define PTE_P 0x001UL
+#define PTE_W 0x002UL
+#define PTE_U 0x004UL
+#define PTE_PWT 0x008UL
+#define PTE_PCD 0x010UL
+#define PTE_A 0x020UL
+#define PTE_D 0x040UL
+#define PTE_PS 0x080UL
+#define PTE_G 0x100UL
+#define PTE_NX 0x8000000000000000UL
+#define PTE_ADDR 0x000ffffffffff000UL
+
+#define EXC_DE 0
+#define EXC_DB 1
+#define EXC_NMI 2
+#define EXC_BP 3
+#define EXC_OF 4
+#define EXC_BR 5
+#define EXC_UD 6
+#define EXC_NM 7
+#define EXC_DF 8
+#define EXC_TS 10
+#define EXC_NP 11
+#define EXC_SS 12
+#define EXC_GP 13
+#define EXC_PF 14
+#define EXC_MF 16
+#define EXC_AC 17
+#define EXC_MC 18
+#define EXC_XM 19
+#define EXC_COUNT 32
+
+#endif

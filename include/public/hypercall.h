@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Hypercalls: the contract between molt and its guests.
+ *
+ * Call: VMCALL at CPL 0 with the number in RAX and arguments in RBX, RCX, RDX, RSI (32-bit guests:
+ * EAX, EBX, ...). The result comes back in RAX, negative HC_E* on failure (sign-extended to the
+ * guest's operand size); no other register changes. Every address is a guest-physical byte address;
+ * a structure may cross pages. Numbers and layouts never change once released; docs/HYPERCALLS.md
+ * explains each call.
+ */
+#ifndef PUBLIC_HYPERCALL_H
+#define PUBLIC_HYPERCALL_H
+
+#include <stdint.h>
+
+/* CPUID: leaf base holds the highest leaf in EAX and "MoltMoltMolt" in EBX, ECX, EDX. */
+#define HC_CPUID_BASE 0x40000000U
+#define HC_CPUID_TIMING 0x40000010U /* EAX: TSC frequency in kHz */
+#define HC_CPUID_SIG_EBX 0x746c6f4dU
+#define HC_CPUID_SIG_ECX 0x746c6f4dU
+#define HC_CPUID_SIG_EDX 0x746c6f4dU
+
+/* Numbers. 0 to 15: any guest. 16 and up: the control domain only (others get HC_EPERM). */
+#define HC_INFO 0       /* RBX: address of struct hc_info, RCX: its size */
+#define HC_SLEEP 1      /* RBX: microseconds; returns 0 when they have passed */
+#define HC_YIELD 2      /* give up the rest of the time slice */
+#define HC_LU_REGION 16 /* RBX: address of struct hc_lu_region, RCX: its size */
+#define HC_LU_LOAD 17   /* RBX: address of struct hc_lu_load, RCX: its size */
+#define HC_LU_EXEC 18   /* replaces the image; returns 0 under the new one */
+#define HC_LU_STATUS 19 /* RBX: address of struct hc_lu_status, RCX: its size */
+
+/* Results: the usual errno values, negative in RAX. */
+#define HC_EPERM 1
+#define HC_ENOENT 2
+#define HC_E2BIG 7
+#define HC_ENOEXEC 8
+#define HC_ENOMEM 12
+#define HC_EFAULT 14
+#define HC_EBUSY 16
+#define HC_EINVAL 22
+#define HC_ENOSPC 28
+#define HC_ENOSYS 38
+#define HC_EPROTO 71
+
+/* hc_info.flags */
+#define HC_INFO_CONTROL 1U  /* the caller is the control domain */
+#define HC_INFO_SHUTDOWN 2U /* the run is ending: finish checking, then write the exit code */
+
+/*
+ * All output structures: molt writes min(RCX, its own size) bytes, so a caller built for an older
+ * layout keeps working. Strings are NUL-terminated.
+ */
+struct hc_info {
+    char version[32];       /* of the running image */
+    char build_id[48];      /* lower-case hex */
+    uint32_t domain_id;     /* the caller's */
+    uint32_t flags;         /* HC_INFO_* */
+    uint64_t updates;       /* successful updates since cold boot */
+    uint64_t tsc_khz;       /* guest TSC frequency */
+    uint64_t memory_bytes;  /* the caller's memory */
+};
+
+struct hc_lu_region {
+    uint64_t base;       /* bytes, physical, as are the rest */
+    uint64_t size;
+    uint64_t arena_base[2];
+    uint64_t arena_size[2];
+    uint32_t active;     /* index of the arena that the running image lives in */
+    uint32_t reserved;
+    uint64_t required;   /* arena bytes that the next image would need now (besides its own size) */
+};
+
+/* hc_lu_load.source */
+#define HC_LU_SOURCE_MODULE 0U /* a multiboot2 image module, by index */
+#define HC_LU_SOURCE_PAGES 1U  /* the caller's memory, by list of pages */
+#define HC_LU_MODULE_OTHER 0xffffffffU /* first image module whose build id is not the running one */
+
+struct hc_lu_load {
+    uint32_t source;
+    uint32_t module;  /* HC_LU_SOURCE_MODULE: index, or HC_LU_MODULE_OTHER */
+    uint64_t list;    /* HC_LU_SOURCE_PAGES: address of an array of u64 page frame numbers (GFNs) */
+    uint64_t pages;   /* entries in the list */
+    uint64_t bytes;   /* length of the image: at most pages * 4096, more than (pages - 1) * 4096 */
+};
+
+/* hc_lu_status.state */
+#define HC_LU_IDLE 0U   /* no image is loaded */
+#define HC_LU_LOADED 1U /* lu_exec may be called */
+
+struct hc_lu_status {
+    uint32_t state;        /* HC_LU_* */
+    int32_t last_result;   /* of the last lu_load or lu_exec: 0 or -HC_E* */
+    uint64_t updates;      /* successful updates since cold boot */
+    uint64_t refused;      /* refused or failed loads and updates since cold boot */
+    uint64_t blackout;     /* of the last successful update: TSC cycles, longest over the vCPUs */
+    uint64_t phase_save;   /* its parts, TSC cycles */
+    uint64_t phase_jump;
+    uint64_t phase_boot;
+    uint64_t phase_adopt;
+    uint64_t phase_resume;
+    uint32_t modules;      /* image modules known */
+    uint32_t reserved;
+    char loaded_version[32];
+    char loaded_build_id[48];
+    char reason[128];      /* why the last load or update was refused; "" if it was not */
+};
+
+_Static_assert(sizeof(struct hc_info) == 112, "hc_info layout");
+_Static_assert(sizeof(struct hc_lu_region) == 64, "hc_lu_region layout");
+_Static_assert(sizeof(struct hc_lu_load) == 32, "hc_lu_load layout");
+_Static_assert(sizeof(struct hc_lu_status) == 288, "hc_lu_status layout");
+
+#endif

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Loading the next image: checks, placing, boot information, everything that can stand before the
+ * pause.
+ */
+#include "lu_priv.h"
+
+#include "hv/boot_alloc.h"
+#include "hv/buddy.h"
+#include "hv/domain.h"
+#include "hv/errno.h"
+#include "hv/frametable.h"
+#include "hv/modules.h"
+#include "hv/printk.h"
+#include "hv/seam.h"
+#include "hv/slab.h"
+#include "hv/string.h"
+#include "hv/vmap.h"
+
+/* Arena that the next image takes for each object, generously: another layout, slab rounding. */
+#define REQUIRED_FIXED KIB(512)
+#define REQUIRED_PER_DOMAIN KIB(8)
+#define REQUIRED_PER_VCPU KIB(32)
+#define REQUIRED_PER_EXTENT 64U
+#define LIST_CHUNK 64U
+
+int lu_refuse(int rc, char why[LU_REASON_MAX], const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    (void)fmt_vstr(why, LU_REASON_MAX, fmt, args);
+    va_end(args);
+    str_copy(lu.reason, sizeof(lu.reason), why);
+    lu.last_result = rc;
+    lu.refused++;
+    printk("lu: refused: %s", why);
+    return rc;
+}
+
+uint64_t lu_required(void)
+{
+    uint64_t bytes = REQUIRED_FIXED + frametable_bytes(lu_ram_end()) + paging_bytes(lu_ram_end());
+
+    for_each_domain(d) {
+        bytes += REQUIRED_PER_DOMAIN + d->nr_vcpus * REQUIRED_PER_VCPU +
+                 d->extents.nr * REQUIRED_PER_EXTENT;
+    }
+    return bytes + frametable_split_preserved() * PAGE_SIZE * 2;
+}
+
+void lu_unload(void)
+{
+    if (lu.loaded.valid) {
+        reloc_free(&lu.loaded.list);
+        update_forget();
+    }
+    lu.loaded = (struct lu_loaded){.valid = false};
+}
+
+/* ---- command line and boot information of the next image ---- */
+
+static bool replaced(struct str_span word)
+{
+    return (word.len >= 11 && strncmp(word.s, "liveupdate=", 11) == 0) ||
+           (word.len >= 9 && strncmp(word.s, "lu_nonce=", 9) == 0);
+}
+
+/* Ours without the words that change, and those with new values. NULL: out of memory. */
+static char *next_cmdline(uint64_t nonce)
+{
+    const char *cursor = lu.boot.cmdline;
+    size_t cap = strlen(cursor) + 128, len = 0;
+    struct str_span word;
+    char *line = kzalloc(cap);
+
+    if (line == NULL) {
+        return NULL;
+    }
+    while (cmdline_word(&cursor, &word)) {
+        if (!replaced(word)) {
+            memcpy(line + len, word.s, word.len);
+            len += word.len;
+            line[len++] = ' ';
+        }
+    }
+    fmt_str(line + len, cap - len, "liveupdate=0x%llx@0x%llx lu_nonce=0x%llx",
+            (unsigned long long)lu.region.size, (unsigned long long)lu.region.base,
+            (unsigned long long)nonce);
+    return line;
+}
+
+/* Bytes to their place in the idle arena: at once, or by the relocator. */
+static int put_bytes(paddr_t dest_pa, const uint8_t *data, size_t len, bool direct)
+{
+    if (direct) {
+        memcpy(mfn_to_va(pa_to_mfn(dest_pa)), data, len);
+        return 0;
+    }
+    for (size_t at = 0; at < len; at += PAGE_SIZE) {
+        mfn_t mfn = buddy_alloc(ORDER_4K, FRAME_IMAGE, OWNER_NONE);
+        size_t n = MIN(len - at, PAGE_SIZE);
+        uint8_t *page;
+
+        if (!mfn_valid(mfn)) {
+            return -ENOMEM;
+        }
+        page = mfn_to_va(mfn);
+        memcpy(page, data + at, n);
+        memset(page + n, 0, PAGE_SIZE - n);
+        reloc_copy(&lu.loaded.list, dest_pa + at, mfn_to_pa(mfn));
+    }
+    return lu.loaded.list.error;
+}
+
+/* ---- placing ---- */
+
+/* Where image and boot information go in the idle arena; checks that all fits. */
+static int choose_places(const struct kimage_info *info, size_t info_bytes,
+                         char why[LU_REASON_MAX])
+{
+    paddr_t start = region_arena_start(&lu.region, 1 - lu.arena);
+    paddr_t end = region_arena_end(&lu.region, 1 - lu.arena);
+    uint64_t image = align_up(info->mem_size, PAGE_SIZE);
+    uint64_t have = end - start;
+    uint64_t rest = info_bytes + lu_required();
+
+    if (info->mem_size > have || image > have || rest > have - image) {
+        return lu_refuse(-ENOSPC, why,
+                         "does not fit: image %llu KiB and %llu KiB for it to run, arena %llu KiB",
+                         (unsigned long long)(info->mem_size >> 10),
+                         (unsigned long long)(rest >> 10), (unsigned long long)(have >> 10));
+    }
+    lu.loaded.dest_pa = region_fit(lu.boot.cmdline, start, end, image);
+    if (lu.loaded.dest_pa != 0) {
+        lu.loaded.info_pa = region_fit(lu.boot.cmdline, lu.loaded.dest_pa + image, end, info_bytes);
+    }
+    if (lu.loaded.dest_pa == 0 || lu.loaded.info_pa == 0) {
+        return lu_refuse(-ENOSPC, why, "does not fit: bad pages leave no run of %llu KiB",
+                         (unsigned long long)(image >> 10));
+    }
+    return 0;
+}
+
+static int place_info(const char *cmdline, bool direct)
+{
+    size_t bytes = mb2_build(NULL, 0, &lu.boot, cmdline, false);
+    uint8_t *block = kzalloc(bytes);
+    int rc = -ENOMEM;
+
+    if (block != NULL) {
+        (void)mb2_build(block, bytes, &lu.boot, cmdline, false);
+        rc = put_bytes(lu.loaded.info_pa, block, bytes, direct);
+    }
+    kfree(block);
+    return rc;
+}
+
+/* A checked image and what goes with it into the idle arena. */
+static int place(const struct kimage_info *info, const void *elf, char why[LU_REASON_MAX])
+{
+    /* The idle arena is free once the work after the last update is done; until then the old
+     * image stays whole there, and the relocator has to do the copying. */
+    bool direct = !lu_busy();
+    struct lu_loaded *l = &lu.loaded;
+    char *cmdline;
+    int rc;
+
+    l->nonce = random_u64() | 1; /* 0 means none */
+    cmdline = next_cmdline(l->nonce);
+    if (cmdline == NULL) {
+        return lu_refuse(-ENOMEM, why, "out of memory for the command line");
+    }
+    rc = choose_places(info, mb2_build(NULL, 0, &lu.boot, cmdline, false), why);
+    if (rc != 0) {
+        goto out;
+    }
+    reloc_init(&l->list);
+    rc = kimage_place(info, elf, l->dest_pa, direct, &l->list);
+    if (rc == 0) {
+        rc = place_info(cmdline, direct);
+    }
+    if (rc != 0) {
+        reloc_free(&l->list);
+        (void)lu_refuse(rc, why, "out of memory for the image");
+    }
+out:
+    kfree(cmdline);
+    return rc;
+}
+
+static int load(const void *elf, uint64_t len, char why[LU_REASON_MAX])
+{
+    struct kimage_info info;
+    const char *reason = "";
+    int rc;
+
+    lu_unload();
+    rc = kimage_parse(elf, len, &info, &reason);
+    if (rc != 0) {
+        return lu_refuse(rc, why, "%s", reason);
+    }
+    rc = place(&info, elf, why);
+    if (rc != 0) {
+        lu.loaded = (struct lu_loaded){.valid = false};
+        return rc;
+    }
+    lu.loaded.info = info;
+    lu.loaded.stream_version = MIN(info.stream_max, LU_STREAM_VERSION);
+    lu.loaded.valid = true;
+    lu.last_result = 0;
+    lu.reason[0] = '\0';
+    update_prepare();
+    printk("lu: loaded %s/%.12s at 0x%llx, %llu KiB", info.version, info.build_id,
+           (unsigned long long)lu.loaded.dest_pa, (unsigned long long)(info.mem_size >> 10));
+    return 0;
+}
+
+/* ---- sources ---- */
+
+/* First image module that is not what runs now. Damaged ones are passed over. */
+static struct image_module *other_image(void)
+{
+    for (struct image_module *m = image_modules; m != NULL; m = m->next) {
+        struct kimage_info info;
+        const char *reason;
+
+        if (kimage_parse(mfn_to_va(pa_to_mfn(m->start)), m->bytes, &info, &reason) == 0 &&
+            strcmp(info.build_id, lu_build_id()) != 0) {
+            return m;
+        }
+    }
+    return NULL;
+}
+
+int lu_load_module(unsigned int index, char why[LU_REASON_MAX])
+{
+    struct image_module *m = index == LU_MODULE_OTHER ? other_image() : modules_image(index);
+
+    if (m == NULL) {
+        return lu_refuse(-ENOENT, why, "no such image module");
+    }
+    return load(mfn_to_va(pa_to_mfn(m->start)), m->bytes, why);
+}
+
+/* Copies the caller's pages, so that nobody changes them while they are checked. */
+static int copy_pages(struct domain *d, uint64_t list_gpa, uint64_t pages, uint8_t *to)
+{
+    uint64_t gfns[LIST_CHUNK];
+
+    for (uint64_t i = 0; i < pages; i += LIST_CHUNK) {
+        uint64_t n = MIN(pages - i, LIST_CHUNK);
+
+        if (domain_read(d, list_gpa + i * sizeof(gfns[0]), gfns, n * sizeof(gfns[0])) != 0) {
+            return -EFAULT;
+        }
+        for (uint64_t k = 0; k < n; k++) {
+            if (gfns[k] >= BIT(52 - PAGE_SHIFT) ||
+                domain_read(d, gfns[k] << PAGE_SHIFT, to + (i + k) * PAGE_SIZE, PAGE_SIZE) != 0) {
+                return -EFAULT;
+            }
+        }
+    }
+    return 0;
+}
+
+int lu_load_pages(struct domain *d, uint64_t list_gpa, uint64_t pages, uint64_t bytes,
+                  char why[LU_REASON_MAX])
+{
+    uint8_t *copy;
+    int rc;
+
+    if (pages == 0 || pages > d->memory_bytes >> PAGE_SHIFT || bytes > pages * PAGE_SIZE ||
+        bytes <= (pages - 1) * PAGE_SIZE) {
+        return lu_refuse(-EINVAL, why, "page list: %llu bytes in %llu pages",
+                         (unsigned long long)bytes, (unsigned long long)pages);
+    }
+    copy = vmalloc(pages * PAGE_SIZE);
+    if (copy == NULL) {
+        return lu_refuse(-ENOMEM, why, "out of memory to copy the image");
+    }
+    rc = copy_pages(d, list_gpa, pages, copy);
+    rc = rc == 0 ? load(copy, bytes, why)
+                 : lu_refuse(rc, why, "page list: an entry is outside the domain's memory");
+    vfree(copy);
+    return rc;
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writing the facts: domains, vCPUs and devices into records.
+ *
+ * save_prepare() runs ahead of the pause and writes what running guests cannot change; what is left
+ * for save_finish() is O(vCPUs).
+ */
+#include "lu_priv.h"
+
+#include "hv/console.h"
+#include "hv/domain.h"
+#include "hv/hvm.h"
+#include "hv/machine.h"
+#include "hv/modules.h"
+#include "hv/seam.h"
+#include "hv/string.h"
+#include "hv/time.h"
+#include "hw/x86.h"
+
+#define EXTENTS_PER_RECORD 4096U
+
+/* What save_prepare() wrote: compared by save_outdated(). */
+static uint64_t prepared_generation;
+
+static void save_host(struct stream_writer *w)
+{
+    struct lu_rec_host rec = {.tsc_khz = tsc_khz};
+
+    str_copy(rec.version, sizeof(rec.version), lu_version);
+    str_copy(rec.build_id, sizeof(rec.build_id), lu_build_id());
+    stream_record(w, LU_REC_HOST, &rec, sizeof(rec), NULL, 0);
+}
+
+static void save_modules(struct stream_writer *w)
+{
+    for (struct image_module *m = image_modules; m != NULL; m = m->next) {
+        struct lu_rec_module rec = {.start_pa = m->start, .bytes = m->bytes};
+
+        rec.cmdline_length = (uint32_t)strlen(m->cmdline);
+        stream_record(w, LU_REC_MODULE, &rec, sizeof(rec), m->cmdline, rec.cmdline_length);
+    }
+}
+
+static void save_domain(struct stream_writer *w, const struct domain *d)
+{
+    struct lu_rec_domain rec = {
+        .id = d->id,
+        .flags = d->control ? LU_DOMAIN_CONTROL : 0,
+        .vcpus = d->nr_vcpus,
+        .memory_bytes = d->memory_bytes,
+        .extents = d->extents.nr,
+    };
+
+    str_copy(rec.name, sizeof(rec.name), d->name);
+    stream_record(w, LU_REC_DOMAIN, &rec, sizeof(rec), NULL, 0);
+}
+
+static void save_extents(struct stream_writer *w, const struct domain *d)
+{
+    for (size_t i = 0; i < d->extents.nr; i += EXTENTS_PER_RECORD) {
+        struct lu_rec_extents rec = {.domain = d->id};
+        size_t n = MIN(d->extents.nr - i, EXTENTS_PER_RECORD);
+
+        stream_record_begin(w, LU_REC_EXTENTS,
+                            (uint32_t)(sizeof(rec) + n * sizeof(struct lu_extent)));
+        stream_append(w, &rec, sizeof(rec));
+        for (size_t k = i; k < i + n; k++) {
+            const struct extent *e = &d->extents.items[k];
+            struct lu_extent out = {e->gfn.v, e->mfn.v, e->order, e->flags};
+
+            stream_append(w, &out, sizeof(out));
+        }
+        stream_record_end(w);
+    }
+}
+
+void save_prepare(struct stream_writer *w, uint32_t version)
+{
+    prepared_generation = domain_generation;
+    stream_begin(w, version);
+    save_host(w);
+    save_modules(w);
+    for_each_domain(d) {
+        save_domain(w, d);
+        save_extents(w, d);
+    }
+}
+
+bool save_outdated(void)
+{
+    return prepared_generation != domain_generation;
+}
+
+static void save_host_state(struct stream_writer *w)
+{
+    struct lu_rec_host_state rec = {
+        .updates = lu.updates,
+        .refused = lu.refused,
+        .attempts = lu.attempts,
+        .flags = machine_shutdown_requested() ? LU_HOST_SHUTDOWN : 0,
+    };
+
+    stream_record(w, LU_REC_HOST_STATE, &rec, sizeof(rec), NULL, 0);
+}
+
+static void save_domain_state(struct stream_writer *w, const struct domain *d)
+{
+    struct lu_rec_domain_state rec = {.domain = d->id};
+
+    switch (d->state) {
+    case DOMAIN_RUNNING:
+        rec.state = LU_DOMAIN_RUNNING;
+        break;
+    case DOMAIN_EXITED:
+        rec.state = LU_DOMAIN_EXITED;
+        rec.exit_code = d->exit_code;
+        break;
+    default:
+        rec.state = LU_DOMAIN_STOPPED;
+        break;
+    }
+    stream_record(w, LU_REC_DOMAIN_STATE, &rec, sizeof(rec), NULL, 0);
+}
+
+static void save_vuart(struct stream_writer *w, const struct domain *d)
+{
+    const struct vuart *u = &d->uart;
+    struct lu_rec_vuart rec = {
+        .domain = d->id,
+        .ier = u->ier,
+        .lcr = u->lcr,
+        .mcr = u->mcr,
+        .scr = u->scr,
+        .fcr = u->fcr,
+        .lsr_errors = u->lsr_errors,
+        .divisor = u->divisor,
+        .rx_count = u->rx_count,
+        .tx_length = u->line_length,
+    };
+
+    memcpy(rec.rx, u->rx, u->rx_count);
+    stream_record(w, LU_REC_VUART, &rec, sizeof(rec), u->line, u->line_length);
+}
+
+static void save_vcpu(struct stream_writer *w, struct vcpu *v)
+{
+    struct lu_rec_msrs msrs = {.domain = v->domain->id, .vcpu = (uint16_t)v->id};
+    struct lu_rec_xsave xsave = {.domain = v->domain->id, .vcpu = (uint16_t)v->id};
+    struct lu_msr list[LU_VCPU_MSRS_MAX];
+    struct lu_rec_vcpu rec;
+    struct vcpu_state state;
+
+    vcpu_get_state(v, &state);
+    vcpu_to_record(v, &state, &rec);
+    rec.domain = v->domain->id;
+    stream_record(w, LU_REC_VCPU, &rec, sizeof(rec), NULL, 0);
+    msrs.count = (uint32_t)msrs_to_record(&state, list);
+    stream_record(w, LU_REC_MSRS, &msrs, sizeof(msrs), list, msrs.count * sizeof(list[0]));
+    if (v->ctx.xsave != NULL) {
+        xsave.bytes = host_xsave_size();
+        xsave.features = host_guest_xcr0();
+        stream_record(w, LU_REC_XSAVE, &xsave, sizeof(xsave), v->ctx.xsave, xsave.bytes);
+    }
+}
+
+static void save_console(struct stream_writer *w)
+{
+    struct lu_rec_console rec = {.focus = console_focus()};
+    struct console_piece pieces[2];
+
+    console_pending(pieces);
+    rec.length = (uint32_t)(pieces[0].len + pieces[1].len);
+    stream_record_begin(w, LU_REC_CONSOLE, (uint32_t)sizeof(rec) + rec.length);
+    stream_append(w, &rec, sizeof(rec));
+    stream_append(w, pieces[0].bytes, pieces[0].len);
+    stream_append(w, pieces[1].bytes, pieces[1].len);
+    stream_record_end(w);
+}
+
+int save_finish(struct stream_writer *w)
+{
+    save_host_state(w);
+    for_each_domain(d) {
+        save_domain_state(w, d);
+        save_vuart(w, d);
+        for_each_vcpu(d, v) {
+            save_vcpu(w, v);
+        }
+    }
+    save_console(w);
+    return stream_end(w);
+}

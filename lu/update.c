@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The update, old side: from lu_request_exec() to the jump.
+ *
+ *   update_prepare()  guests run     stream begun, tables of the jump made
+ *   lu_request_exec() guests run     someone asks
+ *   lu_poll()         between guests stop, save, check, breadcrumb, jump
+ *
+ * Until the jump everything can be taken back: a failure prints its reason and the guests go on.
+ */
+#include "lu_priv.h"
+
+#include "hv/console.h"
+#include "hv/context.h"
+#include "hv/domain.h"
+#include "hv/errno.h"
+#include "hv/frametable.h"
+#include "hv/hvm.h"
+#include "hv/percpu.h"
+#include "hv/phase.h"
+#include "hv/printk.h"
+#include "hv/sched.h"
+#include "hv/seam.h"
+#include "hv/vmap.h"
+
+static struct stream_writer writer;
+static bool prepared;
+
+void update_forget(void)
+{
+    if (prepared) {
+        stream_free(&writer);
+        prepared = false;
+    }
+}
+
+void update_prepare(void)
+{
+    update_forget();
+    kexec_prepare();
+    save_prepare(&writer, lu.loaded.stream_version);
+    prepared = true;
+}
+
+int lu_request_exec(struct vcpu *caller, char why[LU_REASON_MAX])
+{
+    if (!lu.loaded.valid) {
+        return lu_refuse(-ENOENT, why, "no image is loaded");
+    }
+    if (lu.exec_requested) {
+        return lu_refuse(-EBUSY, why, "an update is under way");
+    }
+    lu.exec_requested = true;
+    lu.exec_caller = caller;
+    if (caller != NULL) {
+        caller->lu_exec_pending = true;
+        if (lu_busy()) { /* waits, and everyone else runs on, until the idle arena is free */
+            sched_sleep(caller, UINT64_MAX);
+        }
+    }
+    return 0;
+}
+
+bool lu_due(void)
+{
+    return lu.exec_requested && !lu_busy();
+}
+
+static bool usable(mfn_t mfn)
+{
+    return frametable_get(mfn).state == FRAME_STREAM;
+}
+
+/* The old side knows whose each frame is. */
+static bool frames_ok(mfn_t mfn, uint64_t frames, uint16_t owner)
+{
+    struct frame_info f = frametable_get(mfn);
+
+    if (owner == OWNER_NONE) {
+        return f.state == FRAME_MODULE;
+    }
+    return f.state == FRAME_GUEST && f.owner == owner && f.head.v == mfn.v &&
+           BIT(f.order) == frames;
+}
+
+/* The reader's own check over what was just written. */
+static int check_own_stream(const char **why)
+{
+    struct stream_reader reader;
+    void *area;
+    int rc = stream_map(writer.list_pa, writer.pages, usable, NULL, &area, why);
+
+    if (rc != 0) {
+        return rc;
+    }
+    rc = stream_open(&reader, area, writer.pages * PAGE_SIZE, why);
+    if (rc == 0) {
+        rc = restore_check(&reader, frames_ok, why);
+    }
+    vunmap(area);
+    return rc;
+}
+
+/* Everything up to the point of no return. 0: the relocation list is complete. */
+static int save_all(uint64_t stop, const char **why)
+{
+    struct reloc_list *list = &lu.loaded.list;
+    int rc;
+
+    phase = "update: save";
+    context_unload();
+    if (!prepared || save_outdated()) {
+        update_prepare();
+    }
+    *why = "out of memory for the stream";
+    rc = save_finish(&writer);
+    if (rc != 0) {
+        return rc;
+    }
+    phase = "update: check";
+    rc = check_own_stream(why);
+    if (rc != 0) {
+        return rc;
+    }
+    phase = "update: breadcrumb";
+    *why = "out of memory for the relocation list";
+    breadcrumb_reset(lu.handover);
+    lu.handover->stamps.stop = stop;
+    rc = breadcrumb_emit(list, lu.region.base, writer.list_pa, writer.pages, lu.loaded.nonce);
+    return rc == 0 ? reloc_done(list) : rc;
+}
+
+/* The update did not take place: as before it, and whoever asked learns why. */
+static void cancel(struct vcpu *caller, int rc, const char *why, const struct reloc_list *mark)
+{
+    console_pause_end();
+    lu.refused++;
+    lu.last_result = rc;
+    fmt_str(lu.reason, sizeof(lu.reason), "%s", why);
+    printk("update n=%llu refused reason=\"%s\"", (unsigned long long)lu.attempts, why);
+    reloc_truncate(&lu.loaded.list, mark);
+    update_forget();
+    if (caller != NULL) {
+        caller->gpr[GPR_RAX] = (uint64_t)(int64_t)rc;
+        caller->lu_exec_pending = false;
+    }
+    phase = "run";
+}
+
+void lu_poll(void)
+{
+    struct vcpu *caller = lu.exec_caller;
+    struct reloc_list mark = lu.loaded.list;
+    const char *why = "";
+    int rc;
+
+    if (!lu_due()) {
+        return;
+    }
+    lu.exec_requested = false;
+    lu.exec_caller = NULL;
+    if (caller != NULL && caller->run_state == VCPU_SLEEPING && caller->wake_tsc == UINT64_MAX) {
+        caller->run_state = VCPU_RUNNABLE;
+        caller->wake_tsc = 0;
+    }
+    lu.attempts++;
+    console_pause_begin();
+    rc = save_all(hvm != NULL ? this_cpu()->last_exit_tsc : tsc_read(), &why);
+    if (rc != 0) {
+        cancel(caller, rc, why, &mark);
+        return;
+    }
+    phase = "update: jump";
+    lu.handover->stamps.saved = tsc_read();
+    if (hvm != NULL) {
+        hvm->cpu_off();
+    }
+    lu.handover->stamps.jump = tsc_read();
+    kexec_jump(lu.loaded.list.head_pa, lu.loaded.dest_pa + lu.loaded.info.entry,
+               lu.loaded.info_pa);
+}

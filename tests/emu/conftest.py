@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs of tools/molt for the tests.
+
+The cases of test_cases.py start ahead in the background, longest first, at most SLOTS emulators at
+once whoever asked for them; a test then waits for its run and looks at it. Every console log stays
+in build/emu/. The results go to build/emu/results.xml as well, unless --junitxml names a file.
+"""
+
+import concurrent.futures
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+
+import pexpect
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tools"))
+
+from moltlib.log import Log  # noqa: E402  (found through the line above)
+
+MOLT = os.path.join(ROOT, "tools", "molt")
+LOGS = os.path.join(ROOT, "build", "emu")
+SLOTS = 2
+GRACE = 30  # seconds that the runner may take beyond its own time limit
+
+_slots = threading.BoundedSemaphore(SLOTS)
+_children = set()
+_ending = threading.Event()
+
+
+def built(name):
+    """Path of something that make builds."""
+    return os.path.join("build", name)
+
+
+@dataclass
+class Case:
+    """One run of `tools/molt run`, and what is expected of it."""
+
+    name: str
+    engine: str
+    firmware: str = "bios"
+    cpus: int = 1
+    mem: str = "512M"
+    guests: list = field(default_factory=list)  # values of --guest
+    images: list = field(default_factory=list)
+    append: str = ""
+    updates: int = None
+    interval: int = None
+    extra: list = field(default_factory=list)  # more options
+    timeout: int = 60
+    fails: set = frozenset()  # keys of the failures that must be reported, exactly these
+    checks: list = field(default_factory=list)  # functions that take the Run
+    seconds: int = 5  # about how long it takes: long ones start first
+
+    def __str__(self):
+        firmware = "" if self.firmware == "bios" else "-" + self.firmware
+        return f"{self.engine}{firmware}-{self.name}"
+
+    def options(self):
+        words = ["--engine", self.engine, "--firmware", self.firmware, "--cpus", str(self.cpus)]
+        words += ["--mem", self.mem, "--timeout", str(self.timeout)]
+        for guest in self.guests:
+            words += ["--guest", guest]
+        if not self.guests:
+            words.append("--no-guests")
+        for image in self.images:
+            words += ["--image", image]
+        if self.append:
+            words += ["--append", self.append]
+        if self.updates is not None:
+            words += ["--updates", str(self.updates)]
+        if self.interval is not None:
+            words += ["--interval", str(self.interval)]
+        return words + self.extra
+
+
+@dataclass
+class Run:
+    """A finished run."""
+
+    name: str
+    code: int
+    output: str  # stdout
+    messages: str  # stderr: what the runner itself says
+    log: Log
+    seconds: float
+
+    @property
+    def keys(self):
+        """Keys of the failures that the runner reports."""
+        return set(re.findall(r"^molt-run: failure (\S+): ", self.messages, re.MULTILINE))
+
+    def describe(self, lines=60):
+        tail = "\n".join(self.log.lines[-lines:])
+        return f"{self.name}: exit code {self.code}\n--- console, last lines:\n{tail}\n" + (
+            f"--- runner:\n{self.messages}"
+        )
+
+    def expect(self, fails=frozenset()):
+        assert self.keys == set(fails), self.describe()
+        assert (self.code == 0) == (not fails), self.describe()
+
+
+def run_molt(options, name, limit=60, command="run"):
+    """Runs `tools/molt run OPTIONS` in one of the slots, without a terminal."""
+    os.makedirs(LOGS, exist_ok=True)
+    serial = os.path.join(LOGS, name + ".log")
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(serial)
+    with _slots:
+        if _ending.is_set():
+            raise RuntimeError("the tests are ending")
+        started = time.monotonic()
+        with subprocess.Popen(
+            [MOLT, command, *options, "--serial", serial],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as child:
+            _children.add(child)
+            try:
+                output, messages = child.communicate(timeout=limit + GRACE)
+            except subprocess.TimeoutExpired:
+                child.terminate()
+                output, messages = child.communicate()
+                messages += f"\nno end within {limit + GRACE} s".encode()
+            finally:
+                _children.discard(child)
+        seconds = time.monotonic() - started
+    messages = messages.decode("utf-8", "replace")
+    with open(os.path.join(LOGS, name + ".runner"), "w", encoding="utf-8") as file:
+        file.write(messages)
+    log = Log.read(serial) if os.path.exists(serial) else Log()
+    return Run(name, child.returncode, output.decode("utf-8", "replace"), messages, log, seconds)
+
+
+class Pool:
+    """Runs cases ahead of the tests that look at them."""
+
+    def __init__(self):
+        self._executor = concurrent.futures.ThreadPoolExecutor(SLOTS)
+        self._runs = {}
+
+    def start(self, cases):
+        for case in sorted(cases, key=lambda case: -case.seconds):
+            self._runs[str(case)] = self._executor.submit(
+                run_molt, case.options(), str(case), case.timeout
+            )
+
+    def result(self, case):
+        return self._runs[str(case)].result()
+
+    def stop(self):
+        _ending.set()
+        for child in list(_children):
+            child.terminate()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+_pool = Pool()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    if not config.option.xmlpath:
+        config.option.xmlpath = os.path.join(LOGS, "results.xml")
+
+
+def pytest_collection_finish(session):
+    if not session.config.option.collectonly:
+        calls = (getattr(item, "callspec", None) for item in session.items)
+        cases = [call.params["case"] for call in calls if call and "case" in call.params]
+        _pool.start([case for case in cases if isinstance(case, Case)])
+
+
+def pytest_sessionfinish():
+    _pool.stop()
+
+
+@pytest.fixture
+def case_run(case, record_property):
+    """The finished run of the test's case."""
+    run = _pool.result(case)
+    for key, value in (("engine", case.engine), ("firmware", case.firmware), ("cpus", case.cpus)):
+        record_property(key, value)
+    record_property("seconds", f"{run.seconds:.1f}")
+    return run
+
+
+class Terminal:
+    """`tools/molt run` on a terminal of its own, typed into by a test."""
+
+    def __init__(self, child, name):
+        self.child = child
+        self.name = name
+
+    def type(self, keys):
+        """Sends keys one by one: nobody types faster than a UART takes."""
+        for key in keys:
+            self.child.send(key)
+            time.sleep(0.02)
+
+    def line(self, text):
+        self.type(text + "\r")
+
+    def expect(self, pattern, timeout=30):
+        """Waits for a pattern; returns the match object."""
+        try:
+            self.child.expect(pattern, timeout=timeout)
+        except (pexpect.TIMEOUT, pexpect.EOF) as error:
+            tail = (self.child.before or "")[-3000:]
+            kind = type(error).__name__
+            pytest.fail(f"{self.name}: {kind} instead of {pattern!r}, after:\n{tail}", pytrace=False)
+        return self.child.match
+
+    def end(self, timeout=30):
+        """Waits for the runner's end; returns its exit code."""
+        self.expect(pexpect.EOF, timeout)
+        self.child.close()
+        return self.child.exitstatus
+
+    def quit(self):
+        """Ctrl-]: the runner leaves."""
+        self.child.send("\x1d")
+        return self.end()
+
+
+@pytest.fixture
+def terminal(request):
+    """A function that starts a Terminal: terminal(options, name)."""
+    open_now = []
+
+    def start(options, name, limit=120):
+        os.makedirs(LOGS, exist_ok=True)
+        _slots.acquire()
+        child = pexpect.spawn(
+            MOLT,
+            ["run", *options, "--timeout", str(limit)],
+            cwd=ROOT,
+            encoding="utf-8",
+            codec_errors="replace",
+            timeout=30,
+            echo=False,
+        )
+        child.delaybeforesend = None
+        child.logfile_read = open(os.path.join(LOGS, name + ".log"), "w", encoding="utf-8")
+        open_now.append(child)
+        return Terminal(child, name)
+
+    yield start
+    for child in open_now:
+        if child.isalive():
+            child.kill(15)
+            child.wait()
+        child.close()
+        child.logfile_read.close()
+        _slots.release()

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Seeds made by code: a fuzz target defines seed_make(), and every now and then (and whenever the
+ * input is too short to be anything) the mutator starts over from what it makes.
+ */
+#ifndef FUZZ_SEED_H
+#define FUZZ_SEED_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SEED_EVERY 256U
+#define SEED_SHORTEST 8U
+
+/* Writes a good input of at most max bytes, one of several by `choice`; returns its size, 0 when it
+ * does not fit. */
+size_t seed_make(uint8_t *data, size_t max, unsigned int choice);
+
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed)
+{
+    if (size < SEED_SHORTEST || seed % SEED_EVERY == 0) {
+        size_t made = seed_make(data, max_size, seed / SEED_EVERY);
+
+        if (made > 0) {
+            return made;
+        }
+    }
+    return LLVMFuzzerMutate(data, size, max_size);
+}
+
+#endif

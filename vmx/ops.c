@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The VMX backend's entries, and running a vCPU.
+ */
+#include "vmx_priv.h"
+
+#include "asm/cpu.h"
+#include "hv/domain.h"
+#include "hv/errno.h"
+#include "hv/printk.h"
+#include "hv/slab.h"
+#include "hw/vmx.h"
+#include "hw/x86.h"
+#include "vmx_asm.h"
+
+static int vmx_domain_init(struct domain *d)
+{
+    struct ept *ept = kzalloc(sizeof(*ept));
+
+    if (ept == NULL) {
+        return -ENOMEM;
+    }
+    int rc = ept_init(ept, ept_max_order(vmx_caps.ept_vpid), vmx_ept_invalidate);
+    if (rc != 0) {
+        kfree(ept);
+        return rc;
+    }
+    d->stage2 = ept;
+    /* The root may have been another domain's before. */
+    vmx_ept_invalidate(ept);
+    return 0;
+}
+
+static void vmx_domain_fini(struct domain *d)
+{
+    if (d->stage2 == NULL) {
+        return;
+    }
+    ept_fini(d->stage2);
+    kfree(d->stage2);
+    d->stage2 = NULL;
+}
+
+static int vmx_map(struct domain *d, gfn_t gfn, mfn_t mfn, unsigned int order)
+{
+    return ept_map(d->stage2, gfn, mfn, order);
+}
+
+static void vmx_flush(struct domain *d)
+{
+    ept_clear(d->stage2);
+}
+
+/* An entry that failed before it looked at the guest: controls, host state, or the injected event.
+ * The domain pays for it. */
+static void refuse(struct vcpu *v, unsigned int failure, struct hvm_exit *exit)
+{
+    exit->reason = HVM_EXIT_BAD_STATE;
+    exit->code = failure == 2 ? vmread32(VMCS_INSN_ERROR) : 0;
+    exit->rip = vmread(VMCS_GUEST_RIP);
+    printk("vmx: VM entry of vcpu %u failed: VM-instruction error %u, event 0x%x", v->id,
+           exit->code, vmread32(VMCS_ENTRY_INTR_INFO));
+}
+
+static void vmx_run(struct vcpu *v, uint64_t slice, struct hvm_exit *exit)
+{
+    struct vmx_vcpu *x = vmcs_load(v);
+    struct percpu *cpu = this_cpu();
+    uint64_t ticks = slice >> vmx_caps.timer_shift;
+
+    *exit = (struct hvm_exit){.reason = HVM_EXIT_UNKNOWN};
+    if (x->shutdown) {
+        exit->reason = HVM_EXIT_TRIPLE_FAULT;
+        exit->code = EXIT_TRIPLE_FAULT;
+        exit->rip = vmread(VMCS_GUEST_RIP);
+        return;
+    }
+    if (x->flush_vpid) {
+        vmx_vpid_invalidate(x->vpid);
+        x->flush_vpid = false;
+    }
+    vmwrite(VMCS_PREEMPTION_TIMER, MAX(MIN(ticks, UINT32_MAX), 1));
+    vmx_event_enter(x);
+    if (cpu->first_entry_tsc == 0) {
+        cpu->first_entry_tsc = rdtsc();
+    }
+    unsigned int failure = vmx_enter(v, x->launched);
+    cpu->last_exit_tsc = rdtsc();
+    if (failure != 0) {
+        refuse(v, failure, exit);
+        vmwrite(VMCS_ENTRY_INTR_INFO, 0);
+        return;
+    }
+    uint32_t reason = vmread32(VMCS_EXIT_REASON);
+    if (reason & EXIT_REASON_ENTRY_FAILED) {
+        /* The guest did not run: the event is still due, and the VMCS is not launched. */
+        vmwrite(VMCS_ENTRY_INTR_INFO, 0);
+    } else {
+        x->launched = true;
+        vmx_event_exit(x);
+    }
+    vmx_exit_decode(v, reason, exit);
+}
+
+static void vmx_skip(struct vcpu *v, unsigned int insn_length)
+{
+    vmcs_load(v);
+    uint64_t rip = vmread(VMCS_GUEST_RIP) + insn_length;
+    uint64_t interruptibility = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+    bool code64 = (vmread32(VMCS_GUEST_CS_ACCESS) & AR_L) &&
+                  (vmread32(VMCS_ENTRY_CTLS) & ENTRY_CTL_IA32E);
+
+    vmwrite(VMCS_GUEST_RIP, code64 ? rip : (uint32_t)rip);
+    if (interruptibility & (INTR_BLOCK_STI | INTR_BLOCK_MOV_SS)) {
+        vmwrite(VMCS_GUEST_INTERRUPTIBILITY,
+                interruptibility & ~(uint64_t)(INTR_BLOCK_STI | INTR_BLOCK_MOV_SS));
+    }
+    /* SDM volume 3, "Single-Step Exception Condition": after the instruction. */
+    if (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF) {
+        vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
+    }
+}
+
+const struct hvm_ops vmx_ops = {
+    .name = "VMX",
+    .probe = vmx_probe,
+    .cpu_on = vmx_cpu_on,
+    .cpu_off = vmx_cpu_off,
+    .domain_init = vmx_domain_init,
+    .domain_fini = vmx_domain_fini,
+    .map = vmx_map,
+    .flush = vmx_flush,
+    .vcpu_init = vmx_vcpu_init,
+    .vcpu_fini = vmx_vcpu_fini,
+    .run = vmx_run,
+    .reg_get = vmx_reg_get,
+    .reg_set = vmx_reg_set,
+    .inject = vmx_inject,
+    .skip = vmx_skip,
+    .state_save = vmx_state_save,
+    .state_load = vmx_state_load,
+};

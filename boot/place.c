@@ -18,24 +18,26 @@
 /* Of entry32 from the image's start: a plain number made by the linker. */
 extern char __entry_offset[];
 
-#define CMDLINE_ROOM 96U /* " liveupdate=0x...@0x..." */
+#define CMDLINE_ROOM 128U /* " liveupdate=0x...@0x... boot_tsc=0x..." */
 
 static uint64_t image_bytes(void)
 {
     return (uint64_t)(__image_end - __image_start);
 }
 
-/* Ours, with the region behind it (the last word of a kind wins). */
-static void region_cmdline(char *to, size_t cap, const char *old, const struct lu_region *r)
+/* Ours, with the region and the time of the first entry behind it (the last word of a kind wins). */
+static void region_cmdline(char *to, size_t cap, const char *old, const struct lu_region *r,
+                           uint64_t entry_tsc)
 {
-    fmt_str(to, cap, "%s liveupdate=0x%llx@0x%llx", old, (unsigned long long)r->size,
-            (unsigned long long)r->base);
+    fmt_str(to, cap, "%s%sliveupdate=0x%llx@0x%llx boot_tsc=0x%llx", old,
+            old[0] != '\0' ? " " : "", (unsigned long long)r->size, (unsigned long long)r->base,
+            (unsigned long long)entry_tsc);
 }
 
 /* Copies image and boot information into one arena and enters the copy; returns when something is
  * in the way there. */
 static void move_to(const struct boot_info *info, paddr_t info_pa, const struct lu_region *r,
-                    unsigned int arena)
+                    unsigned int arena, uint64_t entry_tsc)
 {
     paddr_t start = region_arena_start(r, arena), end = region_arena_end(r, arena);
     size_t cmdline_cap = strlen(info->cmdline) + CMDLINE_ROOM;
@@ -60,7 +62,7 @@ static void move_to(const struct boot_info *info, paddr_t info_pa, const struct 
         return;
     }
     memcpy(pa_to_direct(dest), __image_start, (size_t)(__data_end - __image_start));
-    region_cmdline(pa_to_direct(text), cmdline_cap, info->cmdline, r);
+    region_cmdline(pa_to_direct(text), cmdline_cap, info->cmdline, r, entry_tsc);
     bytes = mb2_build(pa_to_direct(block), info_cap, info, pa_to_direct(text), true);
     memset(pa_to_direct(text), 0, cmdline_cap);
     if (bytes == 0) {
@@ -78,7 +80,8 @@ static bool is_home(const struct boot_info *info, const struct lu_region *r, uns
            region_fit(info->cmdline, start, end, image_bytes()) == image_pa;
 }
 
-unsigned int place_image(const struct boot_info *info, paddr_t info_pa, struct lu_region *region)
+unsigned int place_image(const struct boot_info *info, paddr_t info_pa, uint64_t entry_tsc,
+                         struct lu_region *region)
 {
     const char *why = "";
     int rc = region_find(info, info_pa, image_pa, image_pa + image_bytes(), region, &why);
@@ -91,8 +94,8 @@ unsigned int place_image(const struct boot_info *info, paddr_t info_pa, struct l
             return arena;
         }
     }
-    move_to(info, info_pa, region, 0);
-    move_to(info, info_pa, region, 1);
+    move_to(info, info_pa, region, 0, entry_tsc);
+    move_to(info, info_pa, region, 1, entry_tsc);
     panic("liveupdate: no arena of the region at 0x%llx has room for the image beside what the "
           "boot loader put there; choose another base",
           (unsigned long long)region->base);

@@ -9,6 +9,7 @@
 #include "hv/domain.h"
 #include "hv/hvm.h"
 #include "hv/lu.h"
+#include "hv/percpu.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
 #include "hv/time.h"
@@ -20,6 +21,7 @@ enum end_policy { END_ALL, END_CONTROL, END_NEVER };
 static enum end_policy policy;
 static bool shutdown_requested;
 static uint64_t shutdown_deadline;
+static uint64_t entered; /* by the boot loader; 0: reported, or an update boot */
 static uint64_t auto_updates, auto_interval_ms, auto_next;
 
 static uint64_t number_or(struct str_span s, uint64_t otherwise)
@@ -62,6 +64,22 @@ void machine_init(const char *cmdline)
         read_autoupdate(v);
     }
     auto_next = tsc_read() + ms_to_tsc(auto_interval_ms);
+}
+
+void machine_booted(uint64_t entered_tsc)
+{
+    entered = entered_tsc;
+}
+
+static void report_boot(void)
+{
+    uint64_t first = hvm != NULL ? this_cpu()->first_entry_tsc : tsc_read();
+
+    if (entered != 0 && first != 0) {
+        printk("boot: %llu cycles to %s, TSC %llu kHz", (unsigned long long)(first - entered),
+               hvm != NULL ? "the first guest" : "the end", (unsigned long long)tsc_khz);
+        entered = 0;
+    }
 }
 
 void machine_request_shutdown(void)
@@ -128,6 +146,7 @@ static void auto_update(void)
 
 void machine_poll(void)
 {
+    report_boot();
     if (!lu_busy()) {
         end_if_over();
     }

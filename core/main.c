@@ -47,6 +47,15 @@ static void arena_init(const struct boot_info *info, paddr_t info_pa,
     boot_alloc_init(start, end, lu_update_boot(), bad_in_arena);
 }
 
+/* When the boot loader entered the image that copied itself here. */
+static uint64_t first_entry(const char *cmdline, uint64_t entry_tsc)
+{
+    struct str_span v;
+    uint64_t tsc;
+
+    return cmdline_get(cmdline, "boot_tsc", &v) && parse_size(v, &tsc) == 0 ? tsc : entry_tsc;
+}
+
 static void cold_start(const struct boot_info *info)
 {
     modules_claim(info);
@@ -89,7 +98,7 @@ void hv_main(uint32_t magic, uint32_t info_pa, uint64_t entry_tsc, uint32_t load
     if (mb2_parse(pa_to_direct(info_pa), MB2_INFO_MAX, &info, &why) != 0) {
         panic("boot: %s", why);
     }
-    arena = place_image(&info, info_pa, &region);
+    arena = place_image(&info, info_pa, entry_tsc, &region);
     lu_init(&info, &region, arena, entry_tsc);
 
     phase = "boot: memory";
@@ -106,8 +115,7 @@ void hv_main(uint32_t magic, uint32_t info_pa, uint64_t entry_tsc, uint32_t load
                (unsigned long long)region.base, (unsigned long long)(region.base + region.size),
                (unsigned long long)(region.size >> 20), 'A' + (int)arena);
         cold_start(&info);
-        printk("boot: %llu cycles to the first guest, TSC %llu kHz",
-               (unsigned long long)(tsc_read() - entry_tsc), (unsigned long long)tsc_khz);
+        machine_booted(first_entry(info.cmdline, entry_tsc));
     } else {
         update_start(&info);
     }

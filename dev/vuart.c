@@ -58,8 +58,10 @@ static bool transmit(struct domain *d, uint8_t byte)
 
     if (u->mcr & UART_MCR_LOOP) {
         (void)vuart_input(u, byte);
+        u->tx_event = true;
         return true;
     }
+    u->tx_event = true;
     if (byte == '\r') {
         return true; /* lines end with '\n'; the console adds its own '\r' */
     }
@@ -84,6 +86,25 @@ void vuart_flush(struct domain *d)
         }
         d->uart.line_length = 0;
     }
+}
+
+/* What would interrupt, by priority; naming the transmitter clears that event. Nothing is delivered:
+ * guests poll. */
+static uint8_t interrupt_id(struct vuart *u)
+{
+    uint8_t fifo = (u->fcr & UART_FCR_ENABLE) ? UART_IIR_FIFO : 0;
+
+    if ((u->ier & UART_IER_LINE) && u->lsr_errors != 0) {
+        return fifo | UART_IIR_LINE;
+    }
+    if ((u->ier & UART_IER_RX) && u->rx_count != 0) {
+        return fifo | UART_IIR_RX;
+    }
+    if ((u->ier & UART_IER_TX) && u->tx_event) {
+        u->tx_event = false;
+        return fifo | UART_IIR_TX;
+    }
+    return fifo | UART_IIR_NONE;
 }
 
 static uint8_t line_status(struct vuart *u)
@@ -118,8 +139,8 @@ uint8_t vuart_read(struct domain *d, unsigned int offset)
         return dlab(u) ? (uint8_t)u->divisor : receive(u);
     case UART_IER:
         return dlab(u) ? (uint8_t)(u->divisor >> 8) : u->ier;
-    case UART_IIR: /* no interrupts are raised */
-        return UART_IIR_NONE | ((u->fcr & UART_FCR_ENABLE) ? UART_IIR_FIFO : 0);
+    case UART_IIR:
+        return interrupt_id(u);
     case UART_LCR:
         return u->lcr;
     case UART_MCR:
@@ -148,6 +169,7 @@ bool vuart_write(struct domain *d, unsigned int offset, uint8_t value)
         if (dlab(u)) {
             u->divisor = (uint16_t)((u->divisor & 0xff) | value << 8);
         } else {
+            u->tx_event |= (value & ~u->ier & UART_IER_TX) != 0; /* enabling reports an empty one */
             u->ier = value & IER_MASK;
         }
         break;

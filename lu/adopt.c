@@ -54,6 +54,7 @@ void lu_init(const struct boot_info *info, const struct lu_region *region, unsig
         panic("lu: no breadcrumb: %s", why);
     }
     memset(lu.handover, 0, PAGE_SIZE);
+    finish_begin_cold();
 }
 
 bool lu_update_boot(void)

@@ -30,6 +30,12 @@ void finish_begin(void)
     phase = "run";
 }
 
+void finish_begin_cold(void)
+{
+    lu.finish = LU_FINISH_SCRUB;
+    lu.finish_cursor = 0;
+}
+
 bool lu_busy(void)
 {
     return lu.finish != LU_FINISH_DONE;
@@ -151,7 +157,7 @@ bool lu_work(void)
         next_step(free_stream_slice(), LU_FINISH_SCRUB);
         break;
     case LU_FINISH_SCRUB:
-        next_step(scrub_slice(), LU_FINISH_REPORT);
+        next_step(scrub_slice(), lu.update_boot ? LU_FINISH_REPORT : LU_FINISH_DONE);
         break;
     case LU_FINISH_REPORT:
         memory_account();

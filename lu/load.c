@@ -63,7 +63,8 @@ void lu_unload(void)
 static bool replaced(struct str_span word)
 {
     return (word.len >= 11 && strncmp(word.s, "liveupdate=", 11) == 0) ||
-           (word.len >= 9 && strncmp(word.s, "lu_nonce=", 9) == 0);
+           (word.len >= 9 && strncmp(word.s, "lu_nonce=", 9) == 0) ||
+           (word.len >= 9 && strncmp(word.s, "boot_tsc=", 9) == 0);
 }
 
 /* Ours without the words that change, and those with new values. NULL: out of memory. */
@@ -270,10 +271,14 @@ int lu_load_pages(struct domain *d, uint64_t list_gpa, uint64_t pages, uint64_t 
     uint8_t *copy;
     int rc;
 
-    if (pages == 0 || pages > d->memory_bytes >> PAGE_SHIFT || bytes > pages * PAGE_SIZE ||
+    if (pages == 0 || pages > UINT64_MAX / PAGE_SIZE || bytes > pages * PAGE_SIZE ||
         bytes <= (pages - 1) * PAGE_SIZE) {
         return lu_refuse(-EINVAL, why, "page list: %llu bytes in %llu pages",
                          (unsigned long long)bytes, (unsigned long long)pages);
+    }
+    if (pages > d->memory_bytes >> PAGE_SHIFT) {
+        return lu_refuse(-E2BIG, why, "page list: %llu pages are more than the domain has",
+                         (unsigned long long)pages);
     }
     copy = vmalloc(pages * PAGE_SIZE);
     if (copy == NULL) {

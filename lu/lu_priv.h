@@ -51,9 +51,6 @@ struct lu_state {
 
 extern struct lu_state lu;
 
-/* Keeps the reason, counts and prints it: "lu: WHAT refused: ...". Returns rc. */
-PRINTF(3, 4) int lu_refuse(int rc, char why[LU_REASON_MAX], const char *fmt, ...);
-
 /* lu/load.c: drops a loaded image and everything made for it. */
 void lu_unload(void);
 
@@ -109,6 +106,8 @@ MUST_CHECK int stream_map(paddr_t list_pa, uint64_t pages, bool (*usable)(mfn_t 
 /* ---- lu/finish.c ---- */
 
 void finish_begin(void);
+/* Cold boot: only the idle arena has to be scrubbed. */
+void finish_begin_cold(void);
 
 /* Takes the phases of the update that made this image run; the first vCPU has run. */
 void finish_measure(void);

@@ -226,7 +226,8 @@ static int check_vuart(struct checker *c, const struct stream_item *item)
     }
     memcpy(&rec, item->data, sizeof(rec));
     d = find(c, rec.domain);
-    if (d == NULL || d->vuart || rec.rx_count > VUART_FIFO || rec.tx_length > VUART_LINE ||
+    if (d == NULL || d->vuart || rec.rx_count > VUART_FIFO ||
+        (rec.flags & ~LU_VUART_TX_EVENT) || rec.tx_length > VUART_LINE ||
         rec.tx_length != item->length - sizeof(rec)) {
         return bad(c, "VUART: impossible values");
     }
@@ -494,6 +495,7 @@ static void apply_vuart(const struct stream_item *item)
     u->lsr_errors = rec->lsr_errors;
     u->divisor = rec->divisor;
     u->rx_count = rec->rx_count;
+    u->tx_event = rec->flags & LU_VUART_TX_EVENT;
     memcpy(u->rx, rec->rx, rec->rx_count);
     u->line_length = rec->tx_length;
     memcpy(u->line, rec + 1, rec->tx_length);

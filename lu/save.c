@@ -135,6 +135,7 @@ static void save_vuart(struct stream_writer *w, const struct domain *d)
         .lsr_errors = u->lsr_errors,
         .divisor = u->divisor,
         .rx_count = u->rx_count,
+        .flags = u->tx_event ? LU_VUART_TX_EVENT : 0,
         .tx_length = u->line_length,
     };
 

@@ -44,6 +44,9 @@ void lu_adopt(void);
 
 /* ---- an update ---- */
 
+/* A load or update is refused: keeps the reason, counts and prints it. Returns rc. */
+PRINTF(3, 4) int lu_refuse(int rc, char why[LU_REASON_MAX], const char *fmt, ...);
+
 /* 0, or -E* with the reason in why (also kept for lu_status and printed). The image replaces one
  * that is loaded already. */
 MUST_CHECK int lu_load_module(unsigned int index, char why[LU_REASON_MAX]);

@@ -13,6 +13,10 @@ struct domain;
 /* Reads end= (all, control, never) and autoupdate=. */
 void machine_init(const char *cmdline);
 
+/* Cold boot is done; entered_tsc: when the boot loader entered molt. Reported once the first guest
+ * has run. */
+void machine_booted(uint64_t entered_tsc);
+
 /* Called when a domain ended. */
 void machine_domain_ended(const struct domain *d);
 

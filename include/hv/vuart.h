@@ -17,7 +17,8 @@ struct domain;
 
 struct vuart {
     LAYOUT(uint8_t ier; uint8_t lcr; uint8_t mcr; uint8_t scr; uint8_t fcr; uint8_t lsr_errors;
-           uint16_t divisor; uint16_t rx_count; uint8_t rx[VUART_FIFO];
+           uint16_t divisor; uint8_t rx_count; uint8_t rx[VUART_FIFO];
+           bool tx_event; /* the transmitter ran empty and nobody has read IIR since */
            , char line[VUART_LINE]; uint32_t line_length;)
 };
 

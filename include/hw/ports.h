@@ -22,7 +22,13 @@
 #define UART_FCR_ENABLE 0x01
 #define UART_FCR_CLEAR_RX 0x02
 #define UART_FCR_CLEAR_TX 0x04
+#define UART_IER_RX 0x01
+#define UART_IER_TX 0x02
+#define UART_IER_LINE 0x04
 #define UART_IIR_NONE 0x01
+#define UART_IIR_TX 0x02
+#define UART_IIR_RX 0x04
+#define UART_IIR_LINE 0x06
 #define UART_IIR_FIFO 0xc0
 #define UART_MCR_DTR 0x01
 #define UART_MCR_RTS 0x02

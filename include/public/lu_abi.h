@@ -172,10 +172,13 @@ struct lu_rec_vuart {
     uint8_t fcr;
     uint8_t lsr_errors;  /* LSR bits 1 to 4 */
     uint16_t divisor;
-    uint16_t rx_count;   /* bytes waiting in rx[] */
+    uint8_t rx_count;    /* bytes waiting in rx[] */
+    uint8_t flags;       /* LU_VUART_* */
     uint32_t tx_length;  /* bytes behind the structure: the line without its end */
     uint8_t rx[16];
 };
+
+#define LU_VUART_TX_EVENT 1U /* the transmitter ran empty and nobody has read IIR since */
 
 /* Segment register as SDM "Guest Register State": selector, base, limit, access rights. */
 struct lu_segment {

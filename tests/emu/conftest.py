@@ -174,6 +174,11 @@ def pytest_configure(config):
         config.option.xmlpath = os.path.join(LOGS, "results.xml")
 
 
+def pytest_collection_modifyitems(items):
+    """Tests that wait for a run in the background come last."""
+    items.sort(key=lambda item: "case_run" in item.fixturenames)
+
+
 def pytest_collection_finish(session):
     if not session.config.option.collectonly:
         calls = (getattr(item, "callspec", None) for item in session.items)
@@ -218,7 +223,8 @@ class Terminal:
         except (pexpect.TIMEOUT, pexpect.EOF) as error:
             tail = (self.child.before or "")[-3000:]
             kind = type(error).__name__
-            pytest.fail(f"{self.name}: {kind} instead of {pattern!r}, after:\n{tail}", pytrace=False)
+            text = f"{self.name}: {kind} instead of {pattern!r}, after:\n{tail}"
+            pytest.fail(text, pytrace=False)
         return self.child.match
 
     def end(self, timeout=30):

@@ -10,6 +10,12 @@ from moltlib.detect import BOCHS
 from moltlib.options import UsageError
 
 
+def with_symbols(path):
+    """The file that holds the symbols of an image: NAME.debug beside a stripped NAME.elf."""
+    unstripped = os.path.splitext(path)[0] + ".debug"
+    return os.path.abspath(unstripped if os.path.isfile(unstripped) else path)
+
+
 def symbol_file(elf, output):
     """Writes what Bochs's `ldsym global` reads: an address in hex and a name per line."""
     try:
@@ -29,8 +35,9 @@ def symbol_file(elf, output):
 
 
 def run(args, machine, workdir, say):
-    elf = options.MOLT_NEXT if args.symbols == "next" else args.molt
-    options.check_files(options.Boot(molt=elf))
+    # Images are linked at addresses of their own, so all symbols can be there at once.
+    images = args.image or (options.MOLT, options.MOLT_NEXT)
+    images = list(dict.fromkeys(with_symbols(path) for path in (args.molt, *images)))
     serial = args.serial
     if not serial:
         os.makedirs(options.BUILD, exist_ok=True)
@@ -38,11 +45,11 @@ def run(args, machine, workdir, say):
     serial = os.path.abspath(serial)
     say(f"molt's console goes to {os.path.relpath(serial)}")
     if machine.engine == "bochs":
-        return _bochs(args, machine, workdir, elf, serial)
-    return _gdb(args, machine, workdir, elf, serial)
+        return _bochs(args, machine, workdir, images, serial)
+    return _gdb(args, machine, workdir, images, serial)
 
 
-def _gdb(args, machine, workdir, elf, serial):
+def _gdb(args, machine, workdir, images, serial):
     port = os.path.join(workdir, "gdb")
     console = ["-chardev", f"file,id=com1,path={serial.replace(',', ',,')}"]
     console += ["-serial", "chardev:com1", "-S"]
@@ -55,7 +62,9 @@ def _gdb(args, machine, workdir, elf, serial):
                 break
             time.sleep(0.1)
         gdb = [args.gdb, "-q", "-ex", "set confirm off", "-ex", "set pagination off"]
-        gdb += ["-ex", "set architecture i386:x86-64", "-ex", f"file {elf}"]
+        gdb += ["-ex", "set architecture i386:x86-64", "-ex", f"file {images[0]}"]
+        for image in images[1:]:
+            gdb += ["-ex", f"add-symbol-file {image}"]
         gdb += ["-ex", f"target remote {port}", *args.gdb_arg]
         try:
             return _foreground(gdb)
@@ -66,16 +75,19 @@ def _gdb(args, machine, workdir, elf, serial):
         qemu.wait()
 
 
-def _bochs(args, machine, workdir, elf, serial):
-    symbols = os.path.join(workdir, "symbols")
-    symbol_file(elf, symbols)
+def _bochs(args, machine, workdir, images, serial):
+    load = []
+    for index, image in enumerate(images):
+        symbols = os.path.join(workdir, f"symbols{index}")
+        symbol_file(image, symbols)
+        load.append(f'ldsym global "{symbols}"')
     config = os.path.join(workdir, "bochsrc")
     with open(config, "w", encoding="utf-8") as file:
         com1 = f'mode=file, dev="{serial}"'
         file.write(emulator.bochs_config(machine, workdir, com1, 'rfb, options="timeout=0"'))
     commands = os.path.join(workdir, "bochs.commands")
     with open(commands, "w", encoding="utf-8") as file:
-        file.write("\n".join([f'ldsym global "{symbols}"', *args.gdb_arg]) + "\n")
+        file.write("\n".join([*load, *args.gdb_arg]) + "\n")
     return _foreground([BOCHS, "-q", "-f", config, "-rc", commands])
 
 

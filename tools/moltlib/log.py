@@ -8,10 +8,14 @@
     molt: domain NAME id=N memory=NM ...  a guest was created
     molt: domain NAME exit=CODE           it ended by itself
     molt: domain NAME stopped reason="..."
+    molt: lu: refused: WHY                an image was not loaded
+    molt: memory: free=N ... sum ok|WRONG
     molt: digest NAME crc=...
     molt: console: N lines dropped
     molt: panic ...
     molt: end ok|failed                   the last line of an orderly run
+
+A panic may come in the middle of another line: it is found wherever it stands outside of guests'.
 
 Guests print `PASS|FAIL|SKIP: area: text` and `SUMMARY: n tests, m failures` inside their lines.
 A guest's line that ends with ` crc=` and 8 hex digits names the CRC-32 of what stands before.
@@ -32,6 +36,8 @@ _MOLT = re.compile(r"(?:molt> ?)*molt: (.*)")
 _UPDATE = re.compile(r"update (?=(?:n=\d+ )?(ok|refused|failed)\b)(.*)")
 _DOMAIN = re.compile(r"domain (\S+) (exit=|stopped\b)(.*)")
 _CREATED = re.compile(r"domain (\S+) (id=.*)")
+_REFUSED = "lu: refused: "
+_MEMORY = re.compile(r"memory: (.*) sum (\S+)")
 _DROPPED = re.compile(r"console: (\d+) lines dropped")
 _DIGEST = re.compile(r"digest (\S+) (.*)")
 _CHECK = re.compile(r"(PASS|FAIL|SKIP): (.*)")
@@ -123,6 +129,8 @@ class Log:
         self.ends = []
         self.digests = []
         self.panics = []
+        self.refusals = []  # why images were not loaded
+        self.memory = []  # fields of the lines that account for all frames, "sum" is ok or not
         self.dropped = 0  # lines that molt could not print
         self.damaged = []  # (guest name, text) of lines whose checksum is wrong
         self.checks = {}  # guest name -> Checks
@@ -184,7 +192,9 @@ class Log:
             self._guest(*guest.groups())
             return
         molt = _MOLT.fullmatch(text)
-        if molt:
+        if not molt and "molt: panic:" in text:
+            self.panics.append(text[text.index("panic:") :])
+        elif molt:
             self._molt(molt.group(1).rstrip())
 
     def _guest(self, name, text):
@@ -218,6 +228,10 @@ class Log:
         line = len(self.lines) - 1
         if text.startswith("panic") and not text[5:6].isalnum():
             self.panics.append(text)
+        elif text.startswith(_REFUSED):
+            self.refusals.append(text[len(_REFUSED) :])
+        elif match := _MEMORY.fullmatch(text):
+            self.memory.append(fields(match.group(1)) | {"sum": match.group(2)})
         elif text in ("end ok", "end failed"):
             self.end = text[4:]
         elif match := _UPDATE.fullmatch(text):

@@ -188,14 +188,11 @@ def parser():
         "debug",
         help="the same under a debugger",
         description="--engine tcg (default): QEMU stopped at reset, gdb attached. --engine bochs: "
-        "Bochs's own debugger. molt's symbols are right as soon as it has turned paging on.",
+        "Bochs's own debugger. Symbols of molt and of the images to update to are loaded (from "
+        "NAME.debug beside NAME.elf if there is one); they are right as soon as molt has turned paging on.",
     )
     _boot_options(debug)
     _machine_options(debug)
-    debug.add_argument(
-        "--symbols", choices=("molt", "next"), default="molt",
-        help="whose symbols: of molt.elf or of molt-next.elf (same addresses, so one at a time)",
-    )
     debug.add_argument("--serial", metavar="FILE", help="write the console there"
                        " (default: build/debug-console.log)")
     debug.add_argument("--gdb", default="gdb", metavar="PROGRAM", help=argparse.SUPPRESS)

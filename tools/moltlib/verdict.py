@@ -72,6 +72,8 @@ def judge(log, outcome, updates=None, guests=()):
     for name in guests:
         if name not in log.domains:
             bad("guest:" + name, f"guest {name} was not created")
+    if any(line["sum"] != "ok" for line in log.memory):
+        bad("memory", "frames of memory are lost or counted twice")
     if log.dropped:
         bad("dropped", f"{log.dropped} console lines are missing")
     for end in log.ends:
@@ -113,6 +115,8 @@ def summary(log, verdict):
     text = "updates: " + ", ".join(
         f"{len(log.counted(result))} {result}" for result in ("ok", "refused", "failed")
     )
+    if log.refusals:
+        text += f"; {len(log.refusals)} images not loaded"
     blackouts = [update.blackout for update in log.ok if update.blackout is not None]
     if blackouts:
         median = round(statistics.median(blackouts))

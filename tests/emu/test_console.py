@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""molt's console, typed at as a person would."""
+
+import re
+
+import pytest
+from test_cases import CONTROL, HELLO, WORKERS
+
+PLACES = [("bochs", "bios"), ("tcg", "bios"), ("tcg", "uefi")]
+
+
+@pytest.fixture(params=PLACES, ids=lambda place: "-".join(place))
+def place(request):
+    return request.param
+
+
+@pytest.fixture
+def molt(place, terminal):
+    """molt with three domains, at its prompt."""
+    engine, firmware = place
+    words = ["--engine", engine, "--firmware", firmware, "--append", "end=never"]
+    for guest in (CONTROL, WORKERS[0], HELLO):
+        words += ["--guest", guest]
+    child = terminal(words, f"console-{engine}-{firmware}")
+    child.expect(r"molt: boot: \d+ cycles to the first guest", timeout=60)
+    child.type("\r")
+    child.expect("molt> ")
+    return child
+
+
+def digests(child, names):
+    child.line("digest")
+    found = {}
+    for name in names:
+        found[name] = child.expect(rf"molt: digest {name} crc=([0-9a-f]+)\r?\n", 60).group(1)
+    return found
+
+
+def test_console__commands__answer(molt, place):
+    """One session: every command, an update in the middle, both consoles, an orderly end."""
+    engine, _ = place
+    runs = engine == "bochs"
+    molt.line("help")
+    for command in ("help", "domains", "memory", "update", "status", "quit"):
+        molt.expect(rf"molt: {command} +\w")
+    molt.line("nonsense")
+    molt.expect('molt: "nonsense": unknown command')
+    molt.line("domains")
+    state = "running" if runs else r"not running \(no virtualization\)"
+    molt.expect(rf"molt: domain 1 control: {state}, control, 32 MiB")
+    molt.expect(rf"molt: domain 2 worker1: {state}, 64 MiB")
+    molt.expect(rf"molt: domain 3 hello: {state}, 20 MiB")
+    molt.line("memory")
+    molt.expect(r"molt: memory: frames=\d+ .* sum ok")
+    molt.line("status")
+    before = molt.expect(r"molt: status: molt (\S+), .*, arena ([AB]) ")
+    molt.expect(r"molt: status: updates=0 refused=0")
+    molt.line("images")
+    molt.expect(r"molt: image 0: .*name=molt\.elf")
+
+    for number in (1, 2):
+        molt.line("update")
+        molt.expect(rf"molt: update n={number} ok from=", 60)
+        molt.line("status")
+        after = molt.expect(r"molt: status: molt (\S+), .*, arena ([AB]) ")
+        assert (before.group(1) != after.group(1)) == (number % 2 == 1)
+        assert (before.group(2) != after.group(2)) == (number % 2 == 1)
+        molt.expect(rf"molt: status: updates={number} refused=0")
+
+    molt.type("\x012")
+    molt.expect(r"molt: console: worker1 \(")
+    molt.type("\x010")
+    molt.expect(r"molt: console: molt \(")
+    molt.line("domains")
+    molt.expect(rf"molt: domain 2 worker1: {state}")
+    molt.type("\x01\x01")
+    molt.expect(r"molt: console: control \(")
+    molt.type("\x010")
+    molt.line("quit")
+    molt.expect("molt: end ok")
+    assert molt.end() == 0
+
+
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+def test_console__updates_without_virtualization__memory_is_untouched(terminal, firmware):
+    """Domains that do not run have the same memory before and after each update."""
+    words = ["--engine", "tcg", "--firmware", firmware, "--cpus", "2"]
+    for guest in (CONTROL, *WORKERS[:2]):
+        words += ["--guest", guest]
+    child = terminal(words, f"digest-tcg-{firmware}")
+    child.expect(r"molt: boot: \d+ cycles", timeout=60)
+    names = ("control", "worker1", "worker2")
+    first = digests(child, names)
+    assert len(set(first.values())) > 1
+    for number in range(1, 4):
+        child.line("update")
+        child.expect(rf"molt: update n={number} ok from=", 60)
+        assert digests(child, names) == first
+    child.line("quit")
+    assert child.end() == 0
+
+
+def test_console__update_by_number__takes_that_image(terminal):
+    child = terminal(["--engine", "tcg", "--guest", HELLO], "images-tcg")
+    child.expect(r"molt: boot: \d+ cycles", timeout=60)
+    child.line("images")
+    child.expect(r"molt: image 1: .*name=molt-next\.elf")
+    child.line("update 1")
+    target = child.expect(r"molt: update n=1 ok from=(\S+) to=(\S+) ").groups()
+    assert target[0] != target[1]
+    child.line("update 1")  # by itself: the image that is running
+    child.expect(rf"molt: update n=2 ok from={re.escape(target[1])} to={re.escape(target[1])} ")
+    child.line("update 7")
+    child.expect("molt: lu: refused: ")
+    child.line("quit")
+    assert child.end() == 0

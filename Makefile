@@ -12,7 +12,11 @@ CC      := gcc
 LD      := ld
 NASM    := nasm
 OBJCOPY := objcopy
-PYTHON  := /usr/bin/python3
+PARALLEL = $(MAKE) --no-print-directory -j$(shell nproc)
+
+# Short lines; V=1 shows whole commands.
+Q := $(if $(V),,@)
+SAY = @$(if $(V),:,echo "  $(1)")
 
 BOOT_PA       := 0x200000
 molt_VA       := 0xffffffff80000000
@@ -34,7 +38,7 @@ ARCH_SRC := arch/x86_64/cpu.c arch/x86_64/traps.c arch/x86_64/isr.asm arch/x86_6
 CORE_SRC := core/main.c core/version.c core/memory.c core/modules.c core/guests.c \
 	core/guest_load.c core/domain.c core/vcpu.c core/sched.c core/hvm.c core/exit.c core/cpuid.c \
 	core/msr.c core/pio.c core/hypercall.c core/machine.c core/console.c core/commands.c \
-	core/printk.c core/panic.c core/format.c core/string.c core/crc32c.c core/cmdline.c
+	core/printk.c core/panic.c core/format.c core/string.c core/crc32c.c core/cmdline.c core/selftest.c
 MM_SRC   := mm/e820.c mm/boot_alloc.c mm/frametable.c mm/buddy.c mm/slab.c mm/vmap.c mm/extent.c
 LU_SRC   := lu/region.c lu/load.c lu/kimage.c lu/reloc.c lu/update.c lu/save.c lu/vcpu_record.c \
 	lu/stream_write.c lu/mfn_list.c lu/breadcrumb.c lu/adopt.c lu/stream_map.c lu/stream_read.c \
@@ -47,7 +51,7 @@ SRC := $(BOOT_SRC) $(ARCH_SRC) $(CORE_SRC) $(MM_SRC) $(LU_SRC) $(VMX_SRC) $(DEV_
 IMAGES := $(BUILD)/molt.elf $(BUILD)/molt-next.elf
 
 .PHONY: all
-all: $(IMAGES) guests
+all: $(IMAGES) guests ## both images and the guest payloads
 
 include tests/guests/guests.mk
 include tests/host/host.mk
@@ -57,28 +61,83 @@ define image
 $(1)_OBJ := $$(patsubst %,$$(BUILD)/$(1)/%.o,$$(SRC))
 
 $$(BUILD)/$(1).elf: $$(BUILD)/$(1).debug
-	$$(OBJCOPY) --strip-all $$< $$@
+	$$(call SAY,STRIP $$@)
+	$$(Q)$$(OBJCOPY) --strip-all $$< $$@
 
 $$(BUILD)/$(1).debug: $$($(1)_OBJ) linker.ld
-	$$(LD) $$(LDFLAGS) --defsym=IMAGE_VA=$$($(1)_VA) -o $$@ $$($(1)_OBJ)
+	$$(call SAY,LD    $$@)
+	$$(Q)$$(LD) $$(LDFLAGS) --defsym=IMAGE_VA=$$($(1)_VA) -o $$@ $$($(1)_OBJ)
 
 $$(BUILD)/$(1)/%.c.o: %.c Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $$($(1)_DEFS) -MMD -MP -c -o $$@ $$<
+	$$(call SAY,CC    $$@)
+	$$(Q)$$(CC) $$(CFLAGS) $$($(1)_DEFS) -MMD -MP -c -o $$@ $$<
 
 $$(BUILD)/$(1)/%.asm.o: %.asm $$(BUILD)/$(1)/asm_offsets.inc Makefile
 	@mkdir -p $$(@D)
-	$$(NASM) -f elf64 -Werror -i$$(BUILD)/$(1)/ -DIMAGE_VA=$$($(1)_VA) -DBOOT_PA=$$(BOOT_PA) -o $$@ $$<
+	$$(call SAY,NASM  $$@)
+	$$(Q)$$(NASM) -f elf64 -Werror -i$$(BUILD)/$(1)/ -DIMAGE_VA=$$($(1)_VA) -DBOOT_PA=$$(BOOT_PA) -o $$@ $$<
 
 $$(BUILD)/$(1)/asm_offsets.inc: arch/x86_64/asm_offsets.c Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $$($(1)_DEFS) -MMD -MP -MT $$@ -MF $$(@:.inc=.d) -S -o - $$< | \
+	$$(call SAY,GEN   $$@)
+	$$(Q)$$(CC) $$(CFLAGS) $$($(1)_DEFS) -MMD -MP -MT $$@ -MF $$(@:.inc=.d) -S -o - $$< | \
 		sed -n 's/^@DEFINE \([A-Z0-9_]*\) \(.*\)/\1 equ \2/p' > $$@
 
 -include $$($(1)_OBJ:.o=.d) $$(BUILD)/$(1)/asm_offsets.d
 endef
 $(foreach i,molt molt-next,$(eval $(call image,$(i))))
 
+# ---- running and testing ----
+
+.PHONY: run
+run: deps-run ## boot molt with guests on the best engine here, console live
+	@$(PARALLEL) all
+	@tools/molt run $(ARGS)
+
+.PHONY: test test-host test-emu lint fuzz-run soak bench
+test: deps ## everything but the long runs; last line: N passed, N failed
+	@$(PARALLEL) all host fuzz
+	@tests/run host fuzz lint build emu
+
+test-host: deps ## host tests only
+	@$(PARALLEL) host
+	@tests/run host
+
+test-emu: deps ## emulator tests only
+	@$(PARALLEL) all
+	@tests/run emu
+
+lint: deps ## layering, headers, sizes, format, reproducible build
+	@$(PARALLEL) all
+	@tests/run lint build
+
+fuzz-run: deps ## fuzz targets, FUZZ_SECONDS each
+	@$(PARALLEL) fuzz
+	@tests/run fuzz
+
+soak: deps ## the long runs
+	@$(PARALLEL) all fuzz
+	@FUZZ_SECONDS=120 tests/run fuzz soak
+
+bench: deps-run ## figures in emulator instructions: boot, blackout by phase
+	@$(PARALLEL) all
+	@tools/bench
+
+.PHONY: deps deps-run
+deps: ## install what is missing (Debian packages)
+	@tools/deps
+deps-run:
+	@tools/deps run
+
 .PHONY: clean
-clean:
+clean: ## remove everything that was made
 	rm -rf $(BUILD)
+	find tools tests -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12 | sort -u
+
+print-%:
+	@echo $($*)

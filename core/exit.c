@@ -169,9 +169,12 @@ static void do_hlt(struct vcpu *v, const struct hvm_exit *exit)
     uint64_t rflags = hvm->reg_get(v, HVM_REG_RFLAGS);
 
     hvm->skip(v, exit->insn_length);
-    v->run_state = VCPU_HALTED; /* no interrupt source yet: for good */
-    printk("domain %s: halted%s at rip=0x%llx", v->domain->name,
-           (rflags & RFLAGS_IF) ? "" : " with interrupts off", (unsigned long long)exit->rip);
+    if (!(rflags & RFLAGS_IF)) {
+        domain_stop(v->domain, "halted with interrupts off at rip=0x%llx",
+                    (unsigned long long)exit->rip);
+        return;
+    }
+    v->run_state = VCPU_HALTED; /* there is no interrupt source yet: it sleeps for good */
 }
 
 void exit_handle(struct vcpu *v, const struct hvm_exit *exit)

@@ -19,6 +19,7 @@
 enum end_policy { END_ALL, END_CONTROL, END_NEVER };
 
 static enum end_policy policy;
+static bool digests;
 static bool shutdown_requested;
 static uint64_t shutdown_deadline;
 static uint64_t entered; /* by the boot loader; 0: reported, or an update boot */
@@ -60,6 +61,7 @@ void machine_init(const char *cmdline)
             printk("command line: end= is all, control or never; taking all");
         }
     }
+    digests = cmdline_get(cmdline, "digest", &v);
     if (cmdline_get(cmdline, "autoupdate", &v)) {
         read_autoupdate(v);
     }
@@ -69,6 +71,15 @@ void machine_init(const char *cmdline)
 void machine_booted(uint64_t entered_tsc)
 {
     entered = entered_tsc;
+}
+
+void machine_report_digests(void)
+{
+    if (digests) {
+        for_each_domain(d) {
+            printk("digest %s crc=%08x", d->name, domain_digest(d));
+        }
+    }
 }
 
 static void report_boot(void)

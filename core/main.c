@@ -21,6 +21,7 @@
 #include "hv/sched.h"
 #include "hv/seam.h"
 #include "hv/time.h"
+#include "hv/selftest.h"
 #include "hv/vmap.h"
 
 uint64_t tsc_khz;
@@ -72,6 +73,7 @@ static void cold_start(const struct boot_info *info)
     if (!memory_account()) {
         panic("memory: frames are lost");
     }
+    machine_report_digests();
 }
 
 static void update_start(const struct boot_info *info)
@@ -120,5 +122,6 @@ void hv_main(uint32_t magic, uint32_t info_pa, uint64_t entry_tsc, uint32_t load
         update_start(&info);
     }
     phase = "run";
+    selftest_run(info.cmdline);
     sched_loop();
 }

@@ -11,6 +11,7 @@
 #include "hv/domain.h"
 #include "hv/frametable.h"
 #include "hv/hvm.h"
+#include "hv/machine.h"
 #include "hv/memory.h"
 #include "hv/percpu.h"
 #include "hv/phase.h"
@@ -161,6 +162,7 @@ bool lu_work(void)
         break;
     case LU_FINISH_REPORT:
         memory_account();
+        machine_report_digests();
         next_step(true, LU_FINISH_DONE);
         break;
     }

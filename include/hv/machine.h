@@ -17,6 +17,9 @@ void machine_init(const char *cmdline);
  * has run. */
 void machine_booted(uint64_t entered_tsc);
 
+/* Prints every domain's memory checksum, when digest is on the command line. Slow. */
+void machine_report_digests(void);
+
 /* Called when a domain ended. */
 void machine_domain_ended(const struct domain *d);
 

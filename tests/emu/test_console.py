@@ -22,7 +22,7 @@ def molt(place, terminal):
     for guest in (CONTROL, WORKERS[0], HELLO):
         words += ["--guest", guest]
     child = terminal(words, f"console-{engine}-{firmware}")
-    child.expect(r"molt: boot: \d+ cycles to the first guest", timeout=60)
+    child.expect(r"molt: boot: \d+ cycles", timeout=60)
     child.type("\r")
     child.expect("molt> ")
     return child

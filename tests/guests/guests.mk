@@ -22,6 +22,8 @@ GUEST_CFLAGS32 := $(GUEST_CFLAGS) -m32 -march=i686
 GUEST_LDFLAGS := -nostdlib -static --build-id=none -z noexecstack -z max-page-size=4096 \
     --no-warn-rwx-segments -T $(GUEST_DIR)/lib/guest.ld
 
+GUEST_NASMFLAGS := -w+all -w-unknown-warning -Werror -i$(GUEST_DIR)/lib/
+
 # Objects of every 64-bit and of every 32-bit payload.
 GUEST_LIB64 := lib/string.o lib/printf.o lib/console.o lib/report.o lib/bootinfo.o lib/ram.o \
     lib/molt.o lib/clock.o lib/traps.o lib/cpu.o lib/paging.o
@@ -36,9 +38,9 @@ GUEST_OBJS_control := control.o lib/image.o lib/mempat.o lib/gpr.o lib/gprwin.o 
     lib/fpuwin.o lib/cpustate.o
 GUEST_OBJS_refuse := refuse.o lib/image.o
 GUEST_OBJS_crash := crash.o
-GUEST_OBJS_probe := probe.o probe/cpuid.o probe/msr.o probe/cr.o probe/ports.o probe/uart.o probe/hypercalls.o \
-    probe/exceptions.o probe/instructions.o probe/step.o probe/steps.o probe/strio.o lib/gpr.o \
-    lib/gprwin.o
+GUEST_OBJS_probe := probe.o probe/cpuid.o probe/msr.o probe/cr.o probe/ports.o probe/uart.o \
+    probe/hypercalls.o probe/exceptions.o probe/instructions.o probe/step.o probe/steps.o \
+    probe/strio.o lib/gpr.o lib/gprwin.o
 GUEST_OBJS_plain32 := plain32.o lib/duty.o lib/mempat.o lib/cpu32.o lib/regs32.o lib/state32.o
 
 GUEST_NAMES64 := hello worker control refuse crash probe
@@ -56,12 +58,12 @@ $(GUEST_OUT)/obj64/%.o: $(GUEST_DIR)/%.c
 
 $(GUEST_OUT)/obj64/%.o: $(GUEST_DIR)/%.asm
 	@mkdir -p $(@D)
-	$(NASM) -f elf64 -w+all -w-unknown-warning -Werror -i$(GUEST_DIR)/lib/ -MD $(@:.o=.d) -o $@ $<
+	$(NASM) -f elf64 $(GUEST_NASMFLAGS) -MD $(@:.o=.d) -o $@ $<
 
 # The same entry without a multiboot 1 header.
 $(GUEST_OUT)/obj64/lib/start-mb2.o: $(GUEST_DIR)/lib/start.asm
 	@mkdir -p $(@D)
-	$(NASM) -f elf64 -DMB2_ONLY -w+all -w-unknown-warning -Werror -i$(GUEST_DIR)/lib/ -MD $(@:.o=.d) -o $@ $<
+	$(NASM) -f elf64 -DMB2_ONLY $(GUEST_NASMFLAGS) -MD $(@:.o=.d) -o $@ $<
 
 $(GUEST_OUT)/obj32/%.o: $(GUEST_DIR)/%.c
 	@mkdir -p $(@D)
@@ -69,7 +71,7 @@ $(GUEST_OUT)/obj32/%.o: $(GUEST_DIR)/%.c
 
 $(GUEST_OUT)/obj32/%.o: $(GUEST_DIR)/%.asm
 	@mkdir -p $(@D)
-	$(NASM) -f elf32 -w+all -w-unknown-warning -Werror -i$(GUEST_DIR)/lib/ -MD $(@:.o=.d) -o $@ $<
+	$(NASM) -f elf32 $(GUEST_NASMFLAGS) -MD $(@:.o=.d) -o $@ $<
 
 # 64-bit payloads go into an ELF32 container: multiboot 1 loaders want that.
 define GUEST_RULE64
@@ -83,7 +85,8 @@ $(foreach name,$(GUEST_NAMES64),$(eval $(call GUEST_RULE64,$(name))))
 
 # The worker as ELF64, multiboot 2 only.
 $(GUEST_OUT)/worker64.elf: \
-    $(call guest_objs64,lib/start-mb2.o $(GUEST_OBJS_worker) $(GUEST_LIB64)) $(GUEST_DIR)/lib/guest.ld
+    $(call guest_objs64,lib/start-mb2.o $(GUEST_OBJS_worker) $(GUEST_LIB64)) \
+    $(GUEST_DIR)/lib/guest.ld
 	$(LD) -m elf_x86_64 $(GUEST_LDFLAGS) -o $@ $(filter %.o,$^)
 
 $(GUEST_OUT)/plain32.elf: $(call guest_objs32,$(GUEST_OBJS_plain32) $(GUEST_LIB32)) \

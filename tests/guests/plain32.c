@@ -2,8 +2,8 @@
 /*
  * A 32-bit guest in protected mode without paging: the worker's smaller brother.
  *
- * Checks all its RAM, general registers, EFLAGS, segments with their hidden parts, x87 and SSE, MSRs,
- * control and debug registers, tables, hypercalls in 32-bit form, the clock.
+ * Checks all its RAM, general registers, EFLAGS, segments with their hidden parts, x87 and SSE,
+ * MSRs, control and debug registers, tables, hypercalls in 32-bit form, the clock.
  *
  * Command line: as lib/duty.h says, maxgap=MS (2000), engine=tcg (leaves out segment limits, which
  * QEMU's TCG ignores).

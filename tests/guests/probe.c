@@ -3,9 +3,9 @@
  * Checks the virtual CPU and machine against the manuals and molt's own documentation.
  *
  * Command line: area=NAME (only that one), strio=1 (string I/O too), maxgap=MS (2000), engine=tcg
- * (leaves out what QEMU's TCG gets wrong by itself, whoever runs on it). Areas: cpuid, msr, control,
- * ports, uart, hypercall, exception, instruction, step, strio. Without molt the areas that are about
- * molt are skipped.
+ * (leaves out what QEMU's TCG gets wrong by itself, whoever runs on it). Areas: cpuid, msr,
+ * control, ports, uart, hypercall, exception, instruction, step, strio. Without molt the areas that
+ * are about molt are skipped.
  */
 #include "probe/probe.h"
 

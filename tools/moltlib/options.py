@@ -189,7 +189,8 @@ def parser():
         help="the same under a debugger",
         description="--engine tcg (default): QEMU stopped at reset, gdb attached. --engine bochs: "
         "Bochs's own debugger. Symbols of molt and of the images to update to are loaded (from "
-        "NAME.debug beside NAME.elf if there is one); they are right as soon as molt has turned paging on.",
+        "NAME.debug beside NAME.elf if there is one); they are right as soon as molt has turned "
+        "paging on.",
     )
     _boot_options(debug)
     _machine_options(debug)

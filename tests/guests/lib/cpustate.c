@@ -317,9 +317,8 @@ void cpustate_fire(void)
         hits = 0;
         *(volatile uint8_t *)want.dr[i] = (uint8_t)i;
         if (armed != ((hits & 1U << i) != 0)) {
-            damage("debug", "breakpoint %u is %s, DR7 0x%" P64 "x at 0x%" P64 "x, DR6 said 0x%" P64 "x", i,
-                   armed ? "armed but did not fire" : "off but fired", want.dr7, want.dr[i],
-                   hits);
+            damage("debug", "breakpoint %u is %s, DR7 0x%" P64 "x, DR6 said 0x%" P64 "x", i,
+                   armed ? "armed but did not fire" : "off but fired", want.dr7, hits);
         }
     }
     debug_area.checks++;

@@ -3,8 +3,8 @@
  * What the self-checking guests do beside their windows: tick lines, polls of HC_INFO, a counter, a
  * checksum of their own code, short sleeps, the end.
  *
- * Command line: seconds=N (end by itself; without molt 5), tick=MS (500), seed=N, sleep=US (1000; 0:
- * never sleeps).
+ * Command line: seconds=N (end by itself; without molt 5), tick=MS (500), seed=N, sleep=US (1000;
+ * 0: never sleeps).
  */
 #ifndef GUEST_DUTY_H
 #define GUEST_DUTY_H

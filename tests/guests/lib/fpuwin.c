@@ -131,7 +131,8 @@ void fpu_window_begin(uint64_t *random)
     want.fx.fdp = 0;
     want.fx.mxcsr = (want.fx.mxcsr & MXCSR_CHANGE) | MXCSR_MASKS;
     for (unsigned int i = 0; i < 8; i++) {
-        want.fx.st[i].exponent = (uint16_t)(ST_EXPONENT - 0x100U + (want.fx.st[i].exponent & 0x1ffU));
+        want.fx.st[i].exponent =
+            (uint16_t)(ST_EXPONENT - 0x100U + (want.fx.st[i].exponent & 0x1ffU));
         want.fx.st[i].mantissa |= ST_INTEGER_BIT;
         if ((parts & FPU_AVX512BW) == 0) {
             want.k[i] &= 0xffffU;

@@ -3,8 +3,8 @@
 ; Code of the probe that C cannot say: single-stepped instructions, system call entries.
 ;
 ; step_table: per case the routine, its name, and the six RIPs at which a #DB is due. A routine sets
-; TF, runs NOP, the instruction under test (with RAX, RCX, RDX, RBX, RDI from step_regs), NOP, clears
-; TF. Ring 0, no arguments.
+; TF, runs NOP, the instruction under test (with RAX, RCX, RDX, RBX, RDI from step_regs), NOP,
+; clears TF. Ring 0, no arguments.
 
 global step_table
 global step_regs

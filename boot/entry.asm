@@ -4,7 +4,8 @@
 ;
 ; On entry (Multiboot2 specification, "I386 machine state"): 32-bit protected mode, paging off,
 ; interrupts off, flat segments, EAX = magic, EBX = boot information, no stack. The image lies at any
-; page-aligned address below 4 GiB. On exit to hv_main(): 64-bit mode, the image at IMAGE_VA, the
+; page-aligned address below 4 GiB, its .bss cleared by whoever put it there (an ELF loader's duty:
+; GRUB, boot/place.c, lu/kimage.c). On exit to hv_main(): 64-bit mode, the image at IMAGE_VA, the
 ; first 4 GiB at DIRECT_VA and, until paging_init(), identity mapped too.
 
 %include "asm_offsets.inc"
@@ -26,7 +27,7 @@ COM1      equ 0x3f8
 LSR_THRE  equ 1 << 5
 
 extern hv_main
-extern __bss_start, __bss_end, __image_end
+extern __image_end
 extern boot_stack_top
 
 section .boot.text progbits alloc exec nowrite align=16
@@ -43,12 +44,6 @@ entry32:
     sub ebp, .here - BOOT_PA    ; where the image lies
     rdtsc
     mov esp, eax                ; stamp: EDX:ESP
-    lea edi, [PHYS(__bss_start)]
-    lea ecx, [PHYS(__bss_end)]
-    sub ecx, edi
-    shr ecx, 2
-    xor eax, eax
-    rep stosd
     mov [PHYS(entry_stamp)], esp
     mov [PHYS(entry_stamp) + 4], edx
     lea esp, [PHYS(boot_stack_top)]

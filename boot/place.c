@@ -62,6 +62,8 @@ static void move_to(const struct boot_info *info, paddr_t info_pa, const struct 
         return;
     }
     memcpy(pa_to_direct(dest), __image_start, (size_t)(__data_end - __image_start));
+    memset(pa_to_direct(dest + (uint64_t)(__data_end - __image_start)), 0,
+           (size_t)(__image_end - __data_end));
     region_cmdline(pa_to_direct(text), cmdline_cap, info->cmdline, r, entry_tsc);
     bytes = mb2_build(pa_to_direct(block), info_cap, info, pa_to_direct(text), true);
     memset(pa_to_direct(text), 0, cmdline_cap);

@@ -234,14 +234,11 @@ int cmdline_badpage_next(const char **cursor, mfn_t *start, mfn_t *end, struct s
 {
     struct str_span word;
     struct str_span item;
-    struct str_span rest;
 
-    /* A cursor at a comma stands inside a list; elsewhere it stands between words. */
+    /* A cursor at a comma stands inside a list; elsewhere it stands between words. Only the item
+     * itself is looked at: lists are long. */
     if (**cursor == ',') {
-        (*cursor)++;
-        if (!cmdline_word(&(const char *){*cursor}, &item) || item.s != *cursor) {
-            item = (struct str_span){*cursor, 0}; /* "1," at the end of a word */
-        }
+        item.s = *cursor + 1;
     } else {
         do {
             if (!cmdline_word(cursor, &word)) {
@@ -249,7 +246,10 @@ int cmdline_badpage_next(const char **cursor, mfn_t *start, mfn_t *end, struct s
             }
         } while (!word_is(word, BADPAGE, &item));
     }
-    split(&item, ',', &rest);
+    item.len = 0;
+    while (item.s[item.len] != ',' && !is_space(item.s[item.len]) && item.s[item.len] != '\0') {
+        item.len++;
+    }
     *cursor = item.s + item.len;
     if (parse_bad_item(item, start, end) != 0) {
         *bad = item;

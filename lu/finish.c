@@ -22,7 +22,7 @@
 
 #define HEAP_BLOCKS_PER_SLICE 256U
 #define STREAM_PAGES_PER_SLICE 64U
-#define SCRUB_PAGES_PER_SLICE 64U
+#define SCRUB_PAGES_PER_SLICE 256U
 
 void finish_begin(void)
 {

@@ -37,7 +37,7 @@ def digests(child, names):
 
 
 def test_console__commands__answer(molt, place):
-    """One session: every command, an update in the middle, both consoles, an orderly end."""
+    """In one go: every command, an update in the middle, both consoles, an orderly end."""
     engine, _ = place
     runs = engine == "bochs"
     molt.line("help")

@@ -182,7 +182,7 @@ class Qemu(Emulator):
         console = ["-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1"]
         command = qemu_command(self.machine, self.workdir, console)
         with open(os.path.join(self.workdir, "emulator.err"), "wb") as errors:
-            # A session of its own: Ctrl-C in the terminal is for the runner to handle.
+            # A group of its own: Ctrl-C in the terminal is for the runner to handle.
             self.process = spawn(
                 command, stdin=theirs, stdout=theirs, stderr=errors, start_new_session=True
             )

@@ -106,22 +106,53 @@ static void do_xsetbv(struct vcpu *v, const struct hvm_exit *exit)
     }
 }
 
+/* SDM volume 2, "MOV - Move to/from Control Registers": what is #GP. */
+static bool cr0_valid(struct vcpu *v, const struct hvm_exit *exit, uint64_t value)
+{
+    uint64_t cr4 = hvm->reg_get(v, HVM_REG_CR4), efer = hvm->reg_get(v, HVM_REG_EFER);
+    bool was_paging = hvm->reg_get(v, HVM_REG_CR0) & CR0_PG;
+
+    if (value > LOW32 || ((value & CR0_PG) && !(value & CR0_PE)) ||
+        ((value & CR0_NW) && !(value & CR0_CD))) {
+        return false;
+    }
+    if (!was_paging && (value & CR0_PG) && (efer & EFER_LME)) { /* into long mode */
+        return (cr4 & CR4_PAE) && !exit->code64;
+    }
+    if (was_paging && !(value & CR0_PG)) { /* out of paging */
+        return !exit->code64 && !(cr4 & CR4_PCIDE);
+    }
+    return true;
+}
+
+static bool cr4_valid(struct vcpu *v, uint64_t value)
+{
+    uint64_t old = hvm->reg_get(v, HVM_REG_CR4);
+    bool long_mode = hvm->reg_get(v, HVM_REG_EFER) & EFER_LMA;
+
+    if ((value & ~guest_cr4_allowed()) || (long_mode && !(value & CR4_PAE))) {
+        return false;
+    }
+    if ((value & CR4_PCIDE) && !(old & CR4_PCIDE)) {
+        return long_mode && (hvm->reg_get(v, HVM_REG_CR3) & CR3_PCID) == 0;
+    }
+    return true;
+}
+
 /* A write to CR0 or CR4 that touches bits molt keeps: allowed bits go through, others are #GP. */
 static void do_cr_write(struct vcpu *v, const struct hvm_exit *exit)
 {
     uint64_t value = exit->cr.value;
-    uint64_t efer = hvm->reg_get(v, HVM_REG_EFER);
     bool ok;
 
     switch (exit->cr.number) {
     case 0:
         value |= CR0_ET; /* always reads as 1 */
-        ok = value <= LOW32 && !((value & CR0_PG) && !(value & CR0_PE)) &&
-             !((value & CR0_NW) && !(value & CR0_CD));
+        ok = cr0_valid(v, exit, value);
         value &= guest_cr0_allowed(); /* reserved bits below 32 are ignored */
         break;
     case 4:
-        ok = !(value & ~guest_cr4_allowed()) && !((efer & EFER_LMA) && !(value & CR4_PAE));
+        ok = cr4_valid(v, value);
         break;
     case 8: /* no local APIC yet: the priority is only kept */
         ok = value <= 15;

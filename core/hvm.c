@@ -48,7 +48,7 @@ void hvm_init(void)
     }
     for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
         if (backends[i]->probe(&why) != 0) {
-            printk("hvm: no %s: %s", backends[i]->name, why);
+            printk("hvm: %s cannot be used: this CPU lacks %s", backends[i]->name, why);
         } else if (backends[i]->cpu_on() != 0) {
             printk("hvm: %s could not be turned on", backends[i]->name);
         } else {

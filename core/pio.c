@@ -1,16 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Port I/O of guests: COM1, the exit code at 0xf4, nothing else.
+ * Port I/O of guests: COM1, the exit code at 0xf4, nothing else. IN, OUT and the string forms.
  */
 #include "hv/pio.h"
 
 #include "hv/domain.h"
+#include "hv/guest_walk.h"
 #include "hv/vuart.h"
 #include "hw/ports.h"
+#include "hw/x86.h"
 
-static uint64_t size_mask(uint8_t size)
+#define STRING_BATCH 64 /* elements for one exit; the instruction then simply exits again */
+
+enum outcome {
+    DONE,
+    AGAIN, /* the device cannot take it now: the guest executes the instruction again */
+};
+
+static uint64_t size_mask(unsigned int bytes)
 {
-    return size >= 8 ? ~UINT64_C(0) : BIT(size * 8) - 1;
+    return bytes >= 8 ? ~UINT64_C(0) : BIT(bytes * 8) - 1;
 }
 
 static bool is_vuart(uint16_t port)
@@ -18,38 +27,94 @@ static bool is_vuart(uint16_t port)
     return port >= VUART_PORT && port < VUART_PORT + VUART_PORTS;
 }
 
-static void port_read(struct vcpu *v, const struct hvm_exit *exit)
+static uint64_t port_read(struct domain *d, uint16_t port, unsigned int size)
 {
-    uint64_t mask = size_mask(exit->io.size);
-    uint64_t value = mask; /* nothing there */
+    uint64_t floating = size_mask(size); /* nothing there reads as ones */
 
-    if (is_vuart(exit->io.port)) { /* an 8-bit device: the first byte answers, the bus floats */
-        value = (mask & ~UINT64_C(0xff)) |
-                vuart_read(v->domain, exit->io.port - VUART_PORT);
+    if (is_vuart(port)) { /* an 8-bit device: one byte answers */
+        return (floating & ~UINT64_C(0xff)) | vuart_read(d, port - VUART_PORT);
     }
-    if (exit->io.size == 4) {
-        v->gpr[GPR_RAX] = value; /* 32-bit results clear the upper half */
-    } else {
-        v->gpr[GPR_RAX] = (v->gpr[GPR_RAX] & ~mask) | value;
+    return floating;
+}
+
+static enum outcome port_write(struct domain *d, uint16_t port, unsigned int size, uint64_t value)
+{
+    if (is_vuart(port)) {
+        return vuart_write(d, port - VUART_PORT, (uint8_t)value) ? DONE : AGAIN;
+    }
+    if (port == DEBUG_EXIT_PORT) {
+        domain_exit(d, (uint32_t)(value & size_mask(size)));
+    }
+    return DONE;
+}
+
+static void merge(uint64_t *reg, uint64_t value, unsigned int bytes)
+{
+    uint64_t mask = size_mask(bytes);
+
+    /* 32-bit results clear the upper half, smaller ones leave it. */
+    *reg = bytes == 4 ? value & mask : (*reg & ~mask) | (value & mask);
+}
+
+static void plain(struct vcpu *v, const struct hvm_exit *exit)
+{
+    if (exit->io.in) {
+        merge(&v->gpr[GPR_RAX], port_read(v->domain, exit->io.port, exit->io.size), exit->io.size);
+    } else if (port_write(v->domain, exit->io.port, exit->io.size, v->gpr[GPR_RAX]) == AGAIN) {
+        return;
+    }
+    hvm->skip(v, exit->insn_length);
+}
+
+/* One element of INS or OUTS. 0; -1 when it is to be tried again or has raised a fault. */
+static int element(struct vcpu *v, const struct hvm_exit *exit, uint64_t linear)
+{
+    bool user = exit->cpl == 3;
+    uint64_t value = 0;
+
+    if (exit->io.in) {
+        value = port_read(v->domain, exit->io.port, exit->io.size);
+        return guest_linear_write(v, linear, user, &value, exit->io.size) == 0 ? 0 : -1;
+    }
+    if (guest_linear_read(v, linear, user, &value, exit->io.size) != 0) {
+        return -1;
+    }
+    return port_write(v->domain, exit->io.port, exit->io.size, value) == DONE ? 0 : -1;
+}
+
+static void string(struct vcpu *v, const struct hvm_exit *exit)
+{
+    uint64_t *index = &v->gpr[exit->io.in ? GPR_RDI : GPR_RSI];
+    uint64_t *count = &v->gpr[GPR_RCX];
+    uint64_t mask = size_mask(exit->io.address_size);
+    bool down = hvm->reg_get(v, HVM_REG_RFLAGS) & RFLAGS_DF;
+    uint64_t step = down ? -(uint64_t)exit->io.size : exit->io.size;
+    uint64_t linear = exit->io.linear;
+
+    for (int i = 0; i < STRING_BATCH; i++) {
+        if (exit->io.rep && (*count & mask) == 0) {
+            break;
+        }
+        if (element(v, exit, linear) != 0) {
+            return; /* registers stand at the element that is not done */
+        }
+        merge(index, *index + step, exit->io.address_size);
+        linear += step;
+        if (!exit->io.rep) {
+            break;
+        }
+        merge(count, *count - 1, exit->io.address_size);
+    }
+    if (!exit->io.rep || (*count & mask) == 0) {
+        hvm->skip(v, exit->insn_length);
     }
 }
 
 void pio_handle(struct vcpu *v, const struct hvm_exit *exit)
 {
     if (exit->io.string) {
-        domain_stop(v->domain, "string I/O at port 0x%x is not supported", exit->io.port);
-        return;
+        string(v, exit);
+    } else {
+        plain(v, exit);
     }
-    if (exit->io.in) {
-        port_read(v, exit);
-    } else if (is_vuart(exit->io.port)) {
-        if (!vuart_write(v->domain, exit->io.port - VUART_PORT, (uint8_t)v->gpr[GPR_RAX])) {
-            return; /* the console is full: the guest executes the OUT again */
-        }
-    } else if (exit->io.port == DEBUG_EXIT_PORT) {
-        hvm->skip(v, exit->insn_length);
-        domain_exit(v->domain, (uint32_t)(v->gpr[GPR_RAX] & size_mask(exit->io.size)));
-        return;
-    }
-    hvm->skip(v, exit->insn_length);
 }

@@ -62,30 +62,42 @@ bool lu_update_boot(void)
     return lu.update_boot;
 }
 
-/* Frames that may hold the stream, or may be a domain's: RAM outside the region. What else they
- * could be (bad, claimed twice) the frametable tells when they are claimed. */
-static bool is_ram(mfn_t mfn, uint64_t frames, uint16_t owner)
-{
-    paddr_t end;
-
-    (void)owner;
-    if (mfn.v >= BIT(40) || frames > BIT(40)) {
-        return false;
-    }
-    end = (mfn.v + frames) << PAGE_SHIFT;
-    return e820_is_ram(&memory_map, mfn_to_pa(mfn), end) &&
-           !ranges_overlap(mfn_to_pa(mfn), end, lu.region.base, lu.region.base + lu.region.size);
-}
-
+/* A frame that may hold the stream: RAM outside the region. What else it could be (bad, named
+ * twice) the frametable tells when it is claimed. */
 static bool stream_frame_ok(mfn_t mfn)
 {
-    return is_ram(mfn, 1, OWNER_NONE);
+    paddr_t pa = mfn_to_pa(mfn);
+
+    return e820_is_ram(&memory_map, pa, pa + PAGE_SIZE) &&
+           !ranges_overlap(pa, pa + PAGE_SIZE, lu.region.base, lu.region.base + lu.region.size);
 }
 
 static int claim_stream_page(mfn_t mfn)
 {
     return frametable_claim(mfn, ORDER_4K, FRAME_STREAM, OWNER_NONE);
 }
+
+/* RAM, outside the region, not bad, not taken: the frametable knows it all. */
+static int claim_frames(mfn_t start, mfn_t end, uint16_t owner)
+{
+    if (owner == OWNER_NONE) {
+        return frametable_claim_range(start, end, FRAME_MODULE, OWNER_NONE);
+    }
+    return frametable_claim(start, (unsigned int)__builtin_ctzll(end.v - start.v), FRAME_GUEST,
+                            owner);
+}
+
+static void unclaim_frames(mfn_t start, mfn_t end)
+{
+    while (start.v < end.v) {
+        struct frame_info f = frametable_get(start);
+
+        frametable_unclaim(f.head, f.order);
+        start.v = f.head.v + BIT(f.order);
+    }
+}
+
+const struct frame_keeper adopt_keeper = {claim_frames, unclaim_frames};
 
 void lu_check(void)
 {
@@ -101,7 +113,7 @@ void lu_check(void)
         rc = stream_open(&reader, lu.stream, lu.stream_pages * PAGE_SIZE, &why);
     }
     if (rc == 0) {
-        rc = restore_check(&reader, is_ram, &why);
+        rc = restore_check(&reader, &adopt_keeper, &why);
     }
     if (rc != 0) {
         panic("lu: stream refused: %s (%d)", why, rc);

@@ -49,11 +49,20 @@ uint64_t lu_required(void)
     return bytes + frametable_split_preserved() * PAGE_SIZE * 2;
 }
 
+static void zero_pages(paddr_t start, uint64_t bytes)
+{
+    frames_zero(pa_to_mfn(start), align_up(bytes, PAGE_SIZE) >> PAGE_SHIFT);
+}
+
 void lu_unload(void)
 {
     if (lu.loaded.valid) {
         reloc_free(&lu.loaded.list);
         update_forget();
+    }
+    if (lu.loaded.direct) { /* the next image takes what it does not fill itself for zeroed */
+        zero_pages(lu.loaded.dest_pa, lu.loaded.image_bytes);
+        zero_pages(lu.loaded.info_pa, lu.loaded.info_bytes);
     }
     lu.loaded = (struct lu_loaded){.valid = false};
 }
@@ -140,6 +149,8 @@ static int choose_places(const struct kimage_info *info, size_t info_bytes,
         return lu_refuse(-ENOSPC, why, "does not fit: bad pages leave no run of %llu KiB",
                          (unsigned long long)(image >> 10));
     }
+    lu.loaded.image_bytes = info->mem_size;
+    lu.loaded.info_bytes = info_bytes;
     return 0;
 }
 
@@ -177,6 +188,7 @@ static int place(const struct kimage_info *info, const void *elf, char why[LU_RE
         goto out;
     }
     reloc_init(&l->list);
+    l->direct = direct;
     rc = kimage_place(info, elf, l->dest_pa, direct, &l->list);
     if (rc == 0) {
         rc = place_info(cmdline, direct);
@@ -196,6 +208,9 @@ static int load(const void *elf, uint64_t len, char why[LU_REASON_MAX])
     const char *reason = "";
     int rc;
 
+    if (lu.exec_requested) {
+        return lu_refuse(-EBUSY, why, "an update is under way");
+    }
     lu_unload();
     rc = kimage_parse(elf, len, &info, &reason);
     if (rc != 0) {
@@ -203,7 +218,7 @@ static int load(const void *elf, uint64_t len, char why[LU_REASON_MAX])
     }
     rc = place(&info, elf, why);
     if (rc != 0) {
-        lu.loaded = (struct lu_loaded){.valid = false};
+        lu_unload();
         return rc;
     }
     lu.loaded.info = info;

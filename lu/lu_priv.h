@@ -19,7 +19,9 @@ struct vcpu;
 /* An image that is loaded and may be jumped to (lu/load.c). */
 struct lu_loaded {
     LAYOUT(bool valid; struct kimage_info info; paddr_t dest_pa; paddr_t info_pa; uint64_t nonce;,
-           uint32_t stream_version; struct reloc_list list;)
+           uint32_t stream_version; struct reloc_list list;
+           bool direct; /* it stands in the idle arena already */
+           uint64_t image_bytes; uint64_t info_bytes;)
 };
 
 /* Where the work after an update stands (lu/finish.c). */
@@ -70,20 +72,30 @@ bool save_outdated(void);
 /* Inside the pause: the rest, and END. 0 or -ENOMEM. */
 MUST_CHECK int save_finish(struct stream_writer *w);
 
-/* ---- records: lu/restore.c ---- */
+/* ---- records: lu/restore_check.c, lu/restore.c ---- */
 
-/* Says whether a frame may belong to a domain (or be a module's). */
-typedef bool (*frames_ok_fn)(mfn_t mfn, uint64_t frames, uint16_t owner);
+/* What becomes of the frames that the stream gives to a domain or (OWNER_NONE) to a module. */
+struct frame_keeper {
+    /* May [start, end) be the owner's? 0, -ENOMEM, or another error: no. On the new side they are
+     * claimed for him at once: so nothing can be given twice. */
+    int (*take)(mfn_t start, mfn_t end, uint16_t owner);
+    /* Takes that back; NULL when take() changes nothing. */
+    void (*drop)(mfn_t start, mfn_t end);
+};
 
-/* The check of the whole stream, before anything is changed. Runs on the old side as well. 0,
- * -EPROTO (unknown mandatory record), -EBADMSG or -ENOMEM, with *why. */
-MUST_CHECK int restore_check(struct stream_reader *r, frames_ok_fn frames_ok, const char **why);
+extern const struct frame_keeper adopt_keeper; /* new side (lu/adopt.c) */
+
+/* The check of the whole stream, before anything is changed. Runs on the old side as well. 0, and
+ * then all frames are taken; or -EPROTO (unknown mandatory record), -EBADMSG or -ENOMEM with *why,
+ * and then none is. */
+MUST_CHECK int restore_check(struct stream_reader *r, const struct frame_keeper *keeper,
+                             const char **why);
 
 /* HOST and HOST_STATE records into lu and tsc_khz. Only after restore_check(). */
 void restore_host(struct stream_reader *r);
 
-/* Makes domains, claims their frames, loads their vCPUs. 0, or an error with *why: then nothing can
- * be kept. */
+/* Makes domains of what restore_check() has taken for them, loads their vCPUs. 0, or an error with
+ * *why: then nothing can be kept. */
 MUST_CHECK int restore_apply(struct stream_reader *r, const char **why);
 
 /* ---- lu/vcpu_record.c ---- */

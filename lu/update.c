@@ -71,16 +71,46 @@ static bool usable(mfn_t mfn)
     return frametable_get(mfn).state == FRAME_STREAM;
 }
 
+static uint64_t guest_frames, module_frames; /* named by the stream */
+
 /* The old side knows whose each frame is. */
-static bool frames_ok(mfn_t mfn, uint64_t frames, uint16_t owner)
+static int check_frames(mfn_t start, mfn_t end, uint16_t owner)
 {
-    struct frame_info f = frametable_get(mfn);
+    struct frame_info f = frametable_get(start);
 
     if (owner == OWNER_NONE) {
-        return f.state == FRAME_MODULE;
+        for (mfn_t at = start; at.v < end.v; at.v = f.head.v + BIT(f.order)) {
+            f = frametable_get(at);
+            if (f.state != FRAME_MODULE) {
+                return -EINVAL;
+            }
+        }
+        module_frames += end.v - start.v;
+        return 0;
     }
-    return f.state == FRAME_GUEST && f.owner == owner && f.head.v == mfn.v &&
-           BIT(f.order) == frames;
+    guest_frames += end.v - start.v;
+    return f.state == FRAME_GUEST && f.owner == owner && f.head.v == start.v &&
+                   BIT(f.order) == end.v - start.v
+               ? 0
+               : -EINVAL;
+}
+
+static const struct frame_keeper own_keeper = {check_frames, NULL};
+
+/* The stream against what is running: what it names twice or not at all does not come out. */
+static int check_records(struct stream_reader *reader, const char **why)
+{
+    int rc;
+
+    guest_frames = 0;
+    module_frames = 0;
+    rc = restore_check(reader, &own_keeper, why);
+    if (rc == 0 && (guest_frames != frametable_count(FRAME_GUEST) ||
+                    module_frames != frametable_count(FRAME_MODULE))) {
+        *why = "preserved frames are named twice or not at all";
+        rc = -EBADMSG;
+    }
+    return rc;
 }
 
 /* The reader's own check over what was just written. */
@@ -95,7 +125,7 @@ static int check_own_stream(const char **why)
     }
     rc = stream_open(&reader, area, writer.pages * PAGE_SIZE, why);
     if (rc == 0) {
-        rc = restore_check(&reader, frames_ok, why);
+        rc = check_records(&reader, why);
     }
     vunmap(area);
     return rc;

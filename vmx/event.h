@@ -10,7 +10,7 @@
 #include "hw/vmx.h"
 
 /* The bits that VM-entry, VM-exit and IDT-vectoring information have in common. */
-#define EVENT_INFO_BITS                                                            \
+#define EVENT_INFO_BITS                                                             \
     (EVENT_VALID | EVENT_ERROR_CODE | INTR_INFO_TYPE_MASK << INTR_INFO_TYPE_SHIFT | \
      INTR_INFO_VECTOR)
 

@@ -139,8 +139,8 @@ static bool run_state_good(const struct vcpu_state *s)
         ((s->interruptibility & INTR_BLOCK_STI) && !(s->rflags & RFLAGS_IF))) {
         return false;
     }
-    if (s->pending_debug & ~(PENDING_DEBUG_TRAPS | PENDING_DEBUG_ENABLED | PENDING_DEBUG_BS |
-                             PENDING_DEBUG_RTM)) {
+    if (s->pending_debug &
+        ~(PENDING_DEBUG_TRAPS | PENDING_DEBUG_ENABLED | PENDING_DEBUG_BS | PENDING_DEBUG_RTM)) {
         return false;
     }
     if (!vmx_event_valid(&event)) {

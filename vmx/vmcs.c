@@ -54,9 +54,10 @@ static void msr_bitmap_open(uint32_t msr)
 {
     uint32_t half = msr >= MSR_HIGH_BASE ? MSR_BITMAP_HIGH : 0;
     uint32_t bit = msr & (MSR_BITMAP_MSRS - 1);
+    uint8_t others = (uint8_t)(0xffU ^ 1U << bit % 8);
 
-    msr_bitmap[half + bit / 8] &= (uint8_t)~(1U << bit % 8);
-    msr_bitmap[MSR_BITMAP_WRITE + half + bit / 8] &= (uint8_t)~(1U << bit % 8);
+    msr_bitmap[half + bit / 8] &= others;
+    msr_bitmap[MSR_BITMAP_WRITE + half + bit / 8] &= others;
 }
 
 /* A page of ones: everything exits. */
@@ -148,12 +149,12 @@ static void write_guest_constants(void)
 }
 
 /* Without RPL and TI, which host fields must not have. */
-#define READ_SELECTOR(name, insn)                         \
-    static uint16_t read_##name(void)                     \
-    {                                                     \
-        uint16_t selector;                                \
-        __asm__ volatile(insn " %0" : "=rm"(selector));   \
-        return (uint16_t)(selector & ~7U);                \
+#define READ_SELECTOR(name, insn)                       \
+    static uint16_t read_##name(void)                   \
+    {                                                   \
+        uint16_t selector;                              \
+        __asm__ volatile(insn " %0" : "=rm"(selector)); \
+        return (uint16_t)(selector & ~7U);              \
     }
 READ_SELECTOR(cs, "mov %%cs,")
 READ_SELECTOR(ss, "mov %%ss,")

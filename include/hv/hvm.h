@@ -103,7 +103,9 @@ struct hvm_ops {
     void (*run)(struct vcpu *v, uint64_t slice, struct hvm_exit *exit);
     uint64_t (*reg_get)(struct vcpu *v, enum hvm_reg reg);
     void (*reg_set)(struct vcpu *v, enum hvm_reg reg, uint64_t value);
-    /* Queues an event for the next entry (EVENT_*); an event interrupted by the exit is dropped. */
+    /* Queues an event (EVENT_*) for the next entry. An exception that meets one whose delivery the
+     * exit interrupted is combined as SDM "Interrupt 8 - Double Fault Exception" says; anything
+     * else replaces what is queued, so no interrupt while state.event is valid. */
     void (*inject)(struct vcpu *v, uint32_t event, uint32_t error_code);
     /* Past an emulated instruction: RIP, interrupt shadow, single-step trap. */
     void (*skip)(struct vcpu *v, unsigned int insn_length);

@@ -96,7 +96,8 @@
 
 /* 16-bit */
 #define VMCS_VPID 0x0000U
-#define VMCS_GUEST_ES_SELECTOR 0x0800U /* the other segments follow in the order of enum segment */
+/* The other segments follow in the order of enum segment, here and for base, limit and access. */
+#define VMCS_GUEST_ES_SELECTOR 0x0800U
 #define VMCS_HOST_ES_SELECTOR 0x0c00U
 #define VMCS_HOST_CS_SELECTOR 0x0c02U
 #define VMCS_HOST_SS_SELECTOR 0x0c04U

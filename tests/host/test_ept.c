@@ -253,8 +253,8 @@ static void test_ept_map__extents__leaves_of_extent_map_leaf(void **state)
         uint64_t gfn, mfn;
         unsigned int order;
     } extents[] = {
-        {0, 0x40000, 18}, {0x40000, 0x1000, 12}, {0x41000, 0x2400, 10}, {0x41400, 0x3000, 8},
-        {0x41500, 0x7, 0}, {0x80000, 0x200000, 18},
+        {0, 0x40000, 18},     {0x40000, 0x1000, 12}, {0x41000, 0x2400, 10},
+        {0x41400, 0x3000, 8}, {0x41500, 0x7, 0},     {0x80000, 0x200000, 18},
     };
     static const unsigned int limits[] = {ORDER_4K, ORDER_2M, ORDER_1G};
     struct extent_map em;
@@ -263,7 +263,8 @@ static void test_ept_map__extents__leaves_of_extent_map_leaf(void **state)
     extent_map_init(&em);
     for (size_t i = 0; i < ARRAY_SIZE(extents); i++) {
         assert_int_equal(extent_map_add(&em, gfn_from(extents[i].gfn), mfn_from(extents[i].mfn),
-                                        extents[i].order, 0), 0);
+                                        extents[i].order, 0),
+                         0);
     }
     for (size_t l = 0; l < ARRAY_SIZE(limits); l++) {
         start(limits[l], count_invalidate);

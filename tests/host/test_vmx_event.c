@@ -141,8 +141,14 @@ static void test_vmx_event_is_fault__only_restartable_exceptions(void **state)
         uint32_t info;
         bool fault;
     } cases[] = {
-        {0, false},          {EXC_ERR(EXC_GP), true}, {EXC_ERR(EXC_PF), true}, {EXC(EXC_UD), true},
-        {EXC(EXC_DB), false}, {EXC_ERR(EXC_DF), false}, {EXTINT(EXC_GP), false}, {NMI, false},
+        {0, false},
+        {EXC_ERR(EXC_GP), true},
+        {EXC_ERR(EXC_PF), true},
+        {EXC(EXC_UD), true},
+        {EXC(EXC_DB), false},
+        {EXC_ERR(EXC_DF), false},
+        {EXTINT(EXC_GP), false},
+        {NMI, false},
         {SW_INT(EXC_UD), false},
     };
 

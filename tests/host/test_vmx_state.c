@@ -120,9 +120,11 @@ static void test_vmx_state_check__good_states__accepted(void **state)
 }
 
 /* Offset and value of one member to spoil; the rest is a good 64-bit state. */
-#define SPOIL(member, value) \
-    {#member " = " #value, offsetof(struct vcpu_state, member), \
-     sizeof(((struct vcpu_state *)0)->member), value}
+#define SPOIL(member, value)                                       \
+    {                                                              \
+#member " = " #value, offsetof(struct vcpu_state, member), \
+            sizeof(((struct vcpu_state *)0)->member), value        \
+    }
 static const struct {
     const char *name;
     size_t offset, size;

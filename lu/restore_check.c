@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Checking the facts: the whole stream, before anything is made of it.
+ *
+ * Trusts nothing: structure sizes, reserved fields, references between records, counts, ranges. On
+ * the new side it is also the one pass that gives every preserved frame to its owner: a frame given
+ * twice is found by that, before any domain exists. It runs on the old side over its own stream too.
+ *
+ * Host test: tests/host/test_restore_check.c, tests/host/fuzz/fuzz_restore.c
+ */
+#include "lu_priv.h"
+
+#include "hv/domain.h"
+#include "hv/errno.h"
+#include "hv/frametable.h"
+#include "hv/seam.h"
+#include "hv/slab.h"
+#include "hv/string.h"
+
+/* Frame numbers of 52-bit addresses (SDM, "Physical Address Space"). */
+#define FRAME_LIMIT BIT(52 - PAGE_SHIFT)
+#define LSR_ERRORS 0x1eU
+#define XSAVE_HEADER 512U
+#define XSAVE_HEADER_END 576U
+
+/* What the check remembers of a domain. */
+struct seen_domain {
+    uint16_t id;
+    bool state, vuart;
+    uint32_t vcpus_expected, vcpus;
+    uint64_t extents_expected, extents;
+    uint64_t frames_expected, frames;
+    uint64_t next_gfn; /* extents are sorted */
+    char name[32];
+};
+
+struct checker {
+    struct seen_domain *domains;
+    size_t nr, capacity;
+    bool host, host_state, console;
+    bool vcpu_open, msrs, xsave; /* the last vCPU: what belongs to it may follow */
+    uint16_t vcpu_domain, vcpu;
+    const struct frame_keeper *keeper;
+    uint64_t taken; /* times that keeper->take() was successful */
+    const char **why;
+};
+
+static int bad(struct checker *c, const char *why)
+{
+    *c->why = why;
+    return -EBADMSG;
+}
+
+static bool terminated(const char *s, size_t size)
+{
+    return strnlen(s, size) < size;
+}
+
+static struct seen_domain *find(struct checker *c, uint16_t id)
+{
+    for (size_t i = 0; i < c->nr; i++) {
+        if (c->domains[i].id == id) {
+            return &c->domains[i];
+        }
+    }
+    return NULL;
+}
+
+static int take_frames(struct checker *c, mfn_t start, mfn_t end, uint16_t owner, const char *why)
+{
+    int rc = c->keeper->take(start, end, owner);
+
+    if (rc == -ENOMEM) {
+        *c->why = "out of memory for the frametable";
+        return rc;
+    }
+    if (rc != 0) {
+        return bad(c, why);
+    }
+    c->taken++;
+    return 0;
+}
+
+static int check_host(struct checker *c, const struct stream_item *item)
+{
+    struct lu_rec_host rec;
+
+    if (c->host || item->length != sizeof(rec)) {
+        return bad(c, "HOST: doubled or of a wrong length");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    if (rec.tsc_khz == 0 || !terminated(rec.version, sizeof(rec.version)) ||
+        !terminated(rec.build_id, sizeof(rec.build_id))) {
+        return bad(c, "HOST: impossible values");
+    }
+    c->host = true;
+    return 0;
+}
+
+static int check_host_state(struct checker *c, const struct stream_item *item)
+{
+    struct lu_rec_host_state rec;
+
+    if (c->host_state || item->length != sizeof(rec)) {
+        return bad(c, "HOST_STATE: doubled or of a wrong length");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    if (rec.flags & ~(uint64_t)LU_HOST_SHUTDOWN) {
+        return bad(c, "HOST_STATE: unknown flags");
+    }
+    c->host_state = true;
+    return 0;
+}
+
+static int check_module(struct checker *c, const struct stream_item *item)
+{
+    struct lu_rec_module rec;
+    uint64_t end;
+
+    if (item->length < sizeof(rec)) {
+        return bad(c, "MODULE: too short");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    if (rec.reserved != 0 || rec.cmdline_length != item->length - sizeof(rec) || rec.bytes == 0 ||
+        __builtin_add_overflow(rec.start_pa, rec.bytes, &end)) {
+        return bad(c, "MODULE: impossible values");
+    }
+    if (strnlen((const char *)item->data + sizeof(rec), rec.cmdline_length) != rec.cmdline_length) {
+        return bad(c, "MODULE: a command line of several strings");
+    }
+    end = align_up(end, PAGE_SIZE) >> PAGE_SHIFT;
+    return take_frames(c, pa_to_mfn(rec.start_pa), mfn_from(end), OWNER_NONE,
+                       "MODULE: not in usable memory, or that is taken");
+}
+
+static int add_domain(struct checker *c, const struct lu_rec_domain *rec)
+{
+    struct seen_domain *d;
+
+    if (c->nr == c->capacity) {
+        size_t capacity = c->capacity * 2 + 8;
+        struct seen_domain *more = kzalloc(capacity * sizeof(*more));
+
+        if (more == NULL) {
+            *c->why = "out of memory";
+            return -ENOMEM;
+        }
+        if (c->nr != 0) {
+            memcpy(more, c->domains, c->nr * sizeof(*more));
+        }
+        kfree(c->domains);
+        c->domains = more;
+        c->capacity = capacity;
+    }
+    d = &c->domains[c->nr++];
+    *d = (struct seen_domain){
+        .id = rec->id,
+        .vcpus_expected = rec->vcpus,
+        .extents_expected = rec->extents,
+        .frames_expected = rec->memory_bytes >> PAGE_SHIFT,
+    };
+    memcpy(d->name, rec->name, sizeof(d->name));
+    return 0;
+}
+
+static int check_domain(struct checker *c, const struct stream_item *item)
+{
+    struct lu_rec_domain rec;
+
+    if (item->length != sizeof(rec)) {
+        return bad(c, "DOMAIN: wrong length");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    if (rec.id == 0 || rec.id > DOMAIN_MAX_ID || (rec.flags & ~LU_DOMAIN_CONTROL) ||
+        rec.name[0] == '\0' || !terminated(rec.name, sizeof(rec.name)) ||
+        !is_aligned(rec.memory_bytes, PAGE_SIZE)) {
+        return bad(c, "DOMAIN: impossible values");
+    }
+    for (size_t i = 0; i < c->nr; i++) {
+        if (c->domains[i].id == rec.id || strcmp(c->domains[i].name, rec.name) == 0) {
+            return bad(c, "DOMAIN: id or name twice");
+        }
+    }
+    return add_domain(c, &rec);
+}
+
+static int check_extents(struct checker *c, const struct stream_item *item)
+{
+    const struct lu_extent *e = (const struct lu_extent *)(item->data +
+                                                            sizeof(struct lu_rec_extents));
+    struct lu_rec_extents rec;
+    struct seen_domain *d;
+    size_t n;
+    int rc;
+
+    if (item->length < sizeof(rec) || (item->length - sizeof(rec)) % sizeof(*e) != 0) {
+        return bad(c, "EXTENTS: wrong length");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    d = find(c, rec.domain);
+    if (d == NULL || rec.reserved[0] != 0 || rec.reserved[1] != 0 || rec.reserved[2] != 0) {
+        return bad(c, "EXTENTS: unknown domain or reserved fields");
+    }
+    n = (item->length - sizeof(rec)) / sizeof(*e);
+    for (size_t i = 0; i < n; i++, e++) {
+        if (e->order > MAX_ORDER || e->flags != 0 || !is_aligned(e->gfn, BIT(e->order)) ||
+            !is_aligned(e->mfn, BIT(e->order)) || e->gfn < d->next_gfn ||
+            e->gfn >= FRAME_LIMIT || e->mfn >= FRAME_LIMIT) {
+            return bad(c, "EXTENTS: misaligned, unsorted or of an unknown kind");
+        }
+        rc = take_frames(c, mfn_from(e->mfn), mfn_from(e->mfn + BIT(e->order)), d->id,
+                         "EXTENTS: frames that cannot be the domain's, or are taken");
+        if (rc != 0) {
+            return rc;
+        }
+        d->next_gfn = e->gfn + BIT(e->order);
+        d->frames += BIT(e->order);
+    }
+    d->extents += n;
+    return 0;
+}
+
+static int check_domain_state(struct checker *c, const struct stream_item *item)
+{
+    struct lu_rec_domain_state rec;
+    struct seen_domain *d;
+
+    if (item->length != sizeof(rec)) {
+        return bad(c, "DOMAIN_STATE: wrong length");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    d = find(c, rec.domain);
+    if (d == NULL || d->state || rec.reserved != 0 || rec.reserved2 != 0 ||
+        rec.state < LU_DOMAIN_RUNNING || rec.state > LU_DOMAIN_STOPPED ||
+        (rec.state != LU_DOMAIN_EXITED && rec.exit_code != 0)) {
+        return bad(c, "DOMAIN_STATE: impossible values");
+    }
+    d->state = true;
+    return 0;
+}
+
+static int check_vuart(struct checker *c, const struct stream_item *item)
+{
+    struct lu_rec_vuart rec;
+    struct seen_domain *d;
+
+    if (item->length < sizeof(rec)) {
+        return bad(c, "VUART: too short");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    d = find(c, rec.domain);
+    if (d == NULL || d->vuart || rec.rx_count > VUART_FIFO || (rec.lsr_errors & ~LSR_ERRORS) ||
+        (rec.flags & ~LU_VUART_TX_EVENT) || rec.tx_length > VUART_LINE ||
+        rec.tx_length != item->length - sizeof(rec)) {
+        return bad(c, "VUART: impossible values");
+    }
+    d->vuart = true;
+    return 0;
+}
+
+static int check_vcpu(struct checker *c, const struct stream_item *item)
+{
+    struct lu_rec_vcpu rec;
+    struct seen_domain *d;
+
+    if (item->length != sizeof(rec)) {
+        return bad(c, "VCPU: wrong length");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    d = find(c, rec.domain);
+    /* What becomes of a vCPU depends on its domain's state. */
+    if (d == NULL || !d->state || rec.vcpu != d->vcpus || rec.activity > LU_VCPU_SHUTDOWN ||
+        (rec.activity != LU_VCPU_RUNNING && rec.wake_tsc != 0)) {
+        return bad(c, "VCPU: unknown domain, out of order or unknown activity");
+    }
+    if (rec.gdtr.reserved != 0 || rec.idtr.reserved != 0) {
+        return bad(c, "VCPU: reserved fields");
+    }
+    for (unsigned int i = 0; i < ARRAY_SIZE(rec.segments); i++) {
+        if (rec.segments[i].reserved != 0 || rec.segments[i].reserved2 != 0) {
+            return bad(c, "VCPU: reserved fields");
+        }
+    }
+    d->vcpus++;
+    c->vcpu_open = true;
+    c->vcpu_domain = rec.domain;
+    c->vcpu = rec.vcpu;
+    c->msrs = false;
+    c->xsave = false;
+    return 0;
+}
+
+/* MSRS and XSAVE name the vCPU just before them. */
+static bool names_last_vcpu(const struct checker *c, uint16_t domain, uint16_t vcpu)
+{
+    return c->vcpu_open && domain == c->vcpu_domain && vcpu == c->vcpu;
+}
+
+/* Nothing more of the last vCPU can follow. */
+static int close_vcpu(struct checker *c)
+{
+    if (c->vcpu_open && !c->msrs) {
+        return bad(c, "VCPU: its MSRS are missing");
+    }
+    c->vcpu_open = false;
+    return 0;
+}
+
+static int check_msrs(struct checker *c, const struct stream_item *item)
+{
+    struct vcpu_state scratch;
+    struct lu_rec_msrs rec;
+
+    if (item->length < sizeof(rec)) {
+        return bad(c, "MSRS: too short");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    if (!names_last_vcpu(c, rec.domain, rec.vcpu) || c->msrs ||
+        (item->length - sizeof(rec)) / sizeof(struct lu_msr) != rec.count ||
+        (item->length - sizeof(rec)) % sizeof(struct lu_msr) != 0) {
+        return bad(c, "MSRS: wrong vCPU or count");
+    }
+    for (uint32_t i = 0; i < rec.count; i++) {
+        struct lu_msr msr;
+
+        memcpy(&msr, item->data + sizeof(rec) + i * sizeof(msr), sizeof(msr));
+        if (msr_from_record(&msr, &scratch) != 0) {
+            return bad(c, "MSRS: an MSR that this image does not know");
+        }
+    }
+    c->msrs = true;
+    return 0;
+}
+
+/* SDM volume 1, "Layout of the XSAVE Area": standard format, components that the record names. */
+static bool xsave_image_good(const uint8_t *image, uint64_t features)
+{
+    uint64_t components;
+
+    memcpy(&components, image + XSAVE_HEADER, sizeof(components));
+    for (size_t i = XSAVE_HEADER + sizeof(components); i < XSAVE_HEADER_END; i++) {
+        if (image[i] != 0) {
+            return false;
+        }
+    }
+    return !(components & ~features);
+}
+
+static int check_xsave(struct checker *c, const struct stream_item *item)
+{
+    struct lu_rec_xsave rec;
+
+    if (item->length < sizeof(rec)) {
+        return bad(c, "XSAVE: too short");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    if (!names_last_vcpu(c, rec.domain, rec.vcpu) || c->xsave ||
+        rec.bytes != item->length - sizeof(rec) || rec.bytes < XSAVE_HEADER_END ||
+        (rec.features & ~host_guest_xcr0()) || rec.bytes > host_xsave_size()) {
+        return bad(c, "XSAVE: wrong vCPU or size, or features that this CPU has not");
+    }
+    if (!xsave_image_good(item->data + sizeof(rec), rec.features)) {
+        return bad(c, "XSAVE: not an image in standard format");
+    }
+    c->xsave = true;
+    return 0;
+}
+
+static int check_console(struct checker *c, const struct stream_item *item)
+{
+    struct lu_rec_console rec;
+
+    if (c->console || item->length < sizeof(rec)) {
+        return bad(c, "CONSOLE: doubled or too short");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    if (rec.reserved != 0 || rec.length != item->length - sizeof(rec)) {
+        return bad(c, "CONSOLE: wrong length");
+    }
+    c->console = true;
+    return 0;
+}
+
+static bool of_vcpu(uint32_t type)
+{
+    return type == LU_REC_MSRS || type == LU_REC_XSAVE;
+}
+
+static int check_item(struct checker *c, const struct stream_item *item)
+{
+    if (!c->host && item->type != LU_REC_HOST) {
+        return bad(c, "HOST is not the first record");
+    }
+    if (!of_vcpu(item->type) && !(item->type & LU_REC_OPTIONAL) && close_vcpu(c) != 0) {
+        return -EBADMSG;
+    }
+    switch (item->type) {
+    case LU_REC_HOST:
+        return check_host(c, item);
+    case LU_REC_MODULE:
+        return check_module(c, item);
+    case LU_REC_DOMAIN:
+        return check_domain(c, item);
+    case LU_REC_EXTENTS:
+        return check_extents(c, item);
+    case LU_REC_HOST_STATE:
+        return check_host_state(c, item);
+    case LU_REC_DOMAIN_STATE:
+        return check_domain_state(c, item);
+    case LU_REC_VUART:
+        return check_vuart(c, item);
+    case LU_REC_VCPU:
+        return check_vcpu(c, item);
+    case LU_REC_MSRS:
+        return check_msrs(c, item);
+    case LU_REC_XSAVE:
+        return check_xsave(c, item);
+    case LU_REC_CONSOLE:
+        return check_console(c, item);
+    default:
+        if (item->type & LU_REC_OPTIONAL) {
+            return 0;
+        }
+        *c->why = "a mandatory record of an unknown type";
+        return -EPROTO;
+    }
+}
+
+static int check_whole(struct checker *c)
+{
+    if (!c->host || !c->host_state) {
+        return bad(c, "HOST or HOST_STATE is missing");
+    }
+    if (close_vcpu(c) != 0) {
+        return -EBADMSG;
+    }
+    for (size_t i = 0; i < c->nr; i++) {
+        struct seen_domain *d = &c->domains[i];
+
+        if (!d->state || !d->vuart || d->vcpus != d->vcpus_expected ||
+            d->extents != d->extents_expected || d->frames != d->frames_expected) {
+            return bad(c, "a domain's records are missing or too many");
+        }
+    }
+    return 0;
+}
+
+/* Drops the first `taken` ranges that the stream names; the records that hold them are good. */
+static void drop_frames(struct stream_reader *r, const struct frame_keeper *keeper, uint64_t taken)
+{
+    struct stream_item item;
+
+    stream_rewind(r);
+    while (taken > 0 && stream_next(r, &item)) {
+        if (item.type == LU_REC_MODULE) {
+            const struct lu_rec_module *rec = (const void *)item.data;
+
+            keeper->drop(pa_to_mfn(rec->start_pa),
+                         pa_to_mfn(align_up(rec->start_pa + rec->bytes, PAGE_SIZE)));
+            taken--;
+        } else if (item.type == LU_REC_EXTENTS) {
+            const struct lu_extent *e = (const void *)(item.data + sizeof(struct lu_rec_extents));
+            size_t n = (item.length - sizeof(struct lu_rec_extents)) / sizeof(*e);
+
+            for (; n > 0 && taken > 0; n--, taken--, e++) {
+                keeper->drop(mfn_from(e->mfn), mfn_from(e->mfn + BIT(e->order)));
+            }
+        }
+    }
+}
+
+int restore_check(struct stream_reader *r, const struct frame_keeper *keeper, const char **why)
+{
+    struct checker c = {.keeper = keeper, .why = why};
+    struct stream_item item;
+    int rc = 0;
+
+    stream_rewind(r);
+    while (rc == 0 && stream_next(r, &item)) {
+        rc = check_item(&c, &item);
+    }
+    if (rc == 0) {
+        rc = check_whole(&c);
+    }
+    if (rc != 0 && keeper->drop != NULL) {
+        drop_frames(r, keeper, c.taken);
+    }
+    kfree(c.domains);
+    stream_rewind(r);
+    return rc;
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Fake backend, see hvm.h.
+ */
+#include "fakes/hvm.h"
+
+#include "hv/context.h"
+#include "hv/errno.h"
+#include "hv/printk.h"
+#include "hv/seam.h"
+#include "hv/slab.h"
+#include "hv/string.h"
+#include "hw/x86.h"
+
+#define XSAVE_MXCSR 24U
+#define XSAVE_HEADER 512U
+#define XSAVE_HEADER_END 576U
+#define MXCSR_RESET 0x1f80U
+#define MXCSR_MASK 0xffffU
+
+const struct hvm_ops *hvm;
+struct fake_hvm fake_hvm;
+struct percpu fake_cpu;
+uint64_t fake_xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+uint32_t fake_xsave_bytes = 832;
+
+void fake_hvm_reset(bool present)
+{
+    fake_hvm = (struct fake_hvm){.maps = 0};
+    fake_cpu = (struct percpu){.self = &fake_cpu};
+    fake_xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+    fake_xsave_bytes = 832;
+    hvm = present ? &fake_hvm_ops : NULL;
+}
+
+struct vcpu_state *fake_hvm_state(struct vcpu *v)
+{
+    return v->hvm_data;
+}
+
+struct percpu *this_cpu(void)
+{
+    return &fake_cpu;
+}
+
+uint64_t host_guest_xcr0(void)
+{
+    return fake_xcr0;
+}
+
+uint32_t host_xsave_size(void)
+{
+    return fake_xsave_bytes;
+}
+
+/* ---- hvm_ops ---- */
+
+static int probe(const char **why)
+{
+    (void)why;
+    return 0;
+}
+
+static int cpu_on(void)
+{
+    return 0;
+}
+
+static void cpu_off(void)
+{
+    fake_hvm.offs++;
+}
+
+static int domain_init(struct domain *d)
+{
+    if (fake_hvm.fail_domain_init != 0) {
+        return fake_hvm.fail_domain_init;
+    }
+    d->stage2 = kzalloc(32);
+    return d->stage2 != NULL ? 0 : -ENOMEM;
+}
+
+static void domain_fini(struct domain *d)
+{
+    kfree(d->stage2);
+    d->stage2 = NULL;
+}
+
+static int map(struct domain *d, gfn_t gfn, mfn_t mfn, unsigned int order)
+{
+    (void)d;
+    if (fake_hvm.fail_map != 0) {
+        return fake_hvm.fail_map;
+    }
+    if (fake_hvm.maps < FAKE_MAPS_MAX) {
+        fake_hvm.map[fake_hvm.maps] = (struct fake_map){gfn.v, mfn.v, order};
+    }
+    fake_hvm.maps++;
+    return 0;
+}
+
+static void flush(struct domain *d)
+{
+    (void)d;
+}
+
+static int vcpu_init(struct vcpu *v)
+{
+    if (fake_hvm.fail_vcpu_init != 0) {
+        return fake_hvm.fail_vcpu_init;
+    }
+    v->hvm_data = kzalloc(sizeof(struct vcpu_state));
+    fake_hvm.inits += v->hvm_data != NULL ? 1 : 0;
+    return v->hvm_data != NULL ? 0 : -ENOMEM;
+}
+
+static void vcpu_fini(struct vcpu *v)
+{
+    fake_hvm.finis++;
+    kfree(v->hvm_data);
+    v->hvm_data = NULL;
+}
+
+static void run(struct vcpu *v, uint64_t slice, struct hvm_exit *exit)
+{
+    fake_hvm.runs++;
+    *exit = (struct hvm_exit){.reason = HVM_EXIT_TIMER};
+    if (fake_cpu.first_entry_tsc == 0) {
+        fake_cpu.first_entry_tsc = tsc_read();
+    }
+    if (fake_hvm.run != NULL) {
+        fake_hvm.run(v, slice, exit);
+    }
+    fake_cpu.last_exit_tsc = tsc_read();
+}
+
+static uint64_t *reg(struct vcpu *v, enum hvm_reg which)
+{
+    struct vcpu_state *s = fake_hvm_state(v);
+
+    switch (which) {
+    case HVM_REG_RIP:
+        return &s->rip;
+    case HVM_REG_RSP:
+        return &s->gpr[GPR_RSP];
+    case HVM_REG_RFLAGS:
+        return &s->rflags;
+    case HVM_REG_CR0:
+        return &s->cr0;
+    case HVM_REG_CR3:
+        return &s->cr3;
+    case HVM_REG_CR4:
+        return &s->cr4;
+    case HVM_REG_EFER:
+        return &s->efer;
+    case HVM_REG_PAT:
+        return &s->pat;
+    case HVM_REG_DR7:
+        return &s->dr7;
+    case HVM_REG_TSC_OFFSET:
+        return &s->tsc_offset;
+    }
+    panic("fake hvm: register %d", (int)which);
+}
+
+static uint64_t reg_get(struct vcpu *v, enum hvm_reg which)
+{
+    return *reg(v, which);
+}
+
+static void reg_set(struct vcpu *v, enum hvm_reg which, uint64_t value)
+{
+    *reg(v, which) = value;
+}
+
+static void inject(struct vcpu *v, uint32_t event, uint32_t error_code)
+{
+    struct vcpu_state *s = fake_hvm_state(v);
+
+    fake_hvm.injects++;
+    fake_hvm.event = event;
+    fake_hvm.event_error = error_code;
+    s->event = event;
+    s->event_error = error_code;
+}
+
+static void skip(struct vcpu *v, unsigned int insn_length)
+{
+    struct vcpu_state *s = fake_hvm_state(v);
+
+    fake_hvm.skips++;
+    fake_hvm.skipped = insn_length;
+    s->rip += insn_length;
+}
+
+/* Fields that a real control block does not have carry rubbish here, so that nobody takes them from
+ * the backend. */
+static void state_save(struct vcpu *v, struct vcpu_state *state)
+{
+    struct vcpu_state s = *fake_hvm_state(v);
+
+    fake_hvm.saves++;
+    memcpy(s.gpr, state->gpr, sizeof(s.gpr));
+    s.gpr[GPR_RSP] = fake_hvm_state(v)->gpr[GPR_RSP];
+    memset(s.dr, 0xdb, sizeof(s.dr));
+    memset(s.msr, 0xdb, sizeof(s.msr));
+    s.dr6 = s.cr2 = s.cr8 = s.xcr0 = UINT64_C(0xdbdbdbdb);
+    *state = s;
+}
+
+static int state_load(struct vcpu *v, const struct vcpu_state *state)
+{
+    fake_hvm.loads++;
+    if (fake_hvm.fail_state_load != 0) {
+        return fake_hvm.fail_state_load;
+    }
+    *fake_hvm_state(v) = *state;
+    return 0;
+}
+
+const struct hvm_ops fake_hvm_ops = {
+    .name = "FAKE",
+    .probe = probe,
+    .cpu_on = cpu_on,
+    .cpu_off = cpu_off,
+    .domain_init = domain_init,
+    .domain_fini = domain_fini,
+    .map = map,
+    .flush = flush,
+    .vcpu_init = vcpu_init,
+    .vcpu_fini = vcpu_fini,
+    .run = run,
+    .reg_get = reg_get,
+    .reg_set = reg_set,
+    .inject = inject,
+    .skip = skip,
+    .state_save = state_save,
+    .state_load = state_load,
+};
+
+/* ---- hv/context.h ---- */
+
+int context_init(struct vcpu_context *ctx)
+{
+    uint32_t mxcsr = MXCSR_RESET;
+
+    ctx->xsave = kzalloc(fake_xsave_bytes);
+    if (ctx->xsave == NULL) {
+        return -ENOMEM;
+    }
+    memcpy((uint8_t *)ctx->xsave + XSAVE_MXCSR, &mxcsr, sizeof(mxcsr));
+    ctx->dr6 = DR6_INIT;
+    ctx->xcr0 = XCR0_X87;
+    return 0;
+}
+
+void context_fini(struct vcpu_context *ctx)
+{
+    kfree(ctx->xsave);
+    ctx->xsave = NULL;
+}
+
+void context_load(struct vcpu *v)
+{
+    fake_cpu.loaded = v;
+}
+
+void context_unload(void)
+{
+    fake_cpu.loaded = NULL;
+}
+
+void context_set_xcr0(struct vcpu_context *ctx, uint64_t xcr0)
+{
+    ctx->xcr0 = xcr0;
+}
+
+int context_set_xsave(struct vcpu_context *ctx, const void *image, size_t bytes)
+{
+    const uint8_t *in = image;
+    uint64_t features;
+    uint32_t mxcsr;
+
+    if (bytes < XSAVE_HEADER_END || bytes > fake_xsave_bytes) {
+        return -EINVAL;
+    }
+    memcpy(&features, in + XSAVE_HEADER, sizeof(features));
+    memcpy(&mxcsr, in + XSAVE_MXCSR, sizeof(mxcsr));
+    if ((features & ~fake_xcr0) || (mxcsr & ~MXCSR_MASK)) {
+        return -EINVAL;
+    }
+    for (size_t i = XSAVE_HEADER + sizeof(features); i < XSAVE_HEADER_END; i++) {
+        if (in[i] != 0) {
+            return -EINVAL;
+        }
+    }
+    memset(ctx->xsave, 0, fake_xsave_bytes);
+    memcpy(ctx->xsave, in, bytes);
+    return 0;
+}

@@ -8,18 +8,7 @@
 #include "hv/compiler.h"
 #include "hv/string.h"
 #include "hv/types.h"
-
-/* Multiboot2 specification, "Boot information format". */
-#define MB2_TAG_END 0U
-#define MB2_TAG_CMDLINE 1U
-#define MB2_TAG_LOADER 2U
-#define MB2_TAG_MODULE 3U
-#define MB2_TAG_MMAP 6U
-#define MB2_TAG_EFI32_SYSTEM_TABLE 11U
-#define MB2_TAG_EFI64_SYSTEM_TABLE 12U
-#define MB2_TAG_ACPI_OLD 14U
-#define MB2_TAG_ACPI_NEW 15U
-#define MB2_TAG_EFI_MMAP 17U
+#include "hw/multiboot.h"
 
 #define MB2_ALIGN 8U        /* of the block and of every tag */
 #define MB2_INFO_HEADER 8U  /* total_size, reserved */

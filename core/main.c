@@ -78,8 +78,8 @@ static void cold_start(const struct boot_info *info)
 
 static void update_start(const struct boot_info *info)
 {
-    machine_init(info->cmdline);
     lu_check();
+    machine_init(info->cmdline);
     hvm_init();
     sched_init(info->cmdline);
     lu_adopt();

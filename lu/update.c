@@ -52,11 +52,8 @@ int lu_request_exec(struct vcpu *caller, char why[LU_REASON_MAX])
     }
     lu.exec_requested = true;
     lu.exec_caller = caller;
-    if (caller != NULL) {
-        caller->lu_exec_pending = true;
-        if (lu_busy()) { /* waits, and everyone else runs on, until the idle arena is free */
-            sched_sleep(caller, UINT64_MAX);
-        }
+    if (caller != NULL && lu_busy()) { /* waits until the idle arena is free; the others run on */
+        sched_sleep(caller, UINT64_MAX);
     }
     return 0;
 }
@@ -172,7 +169,6 @@ static void cancel(struct vcpu *caller, int rc, const char *why, const struct re
     update_forget();
     if (caller != NULL) {
         caller->gpr[GPR_RAX] = (uint64_t)(int64_t)rc;
-        caller->lu_exec_pending = false;
     }
     phase = "run";
 }

@@ -4,8 +4,8 @@
  * marked lines into asm_offsets.inc. Each image has its own, since structure layouts differ.
  */
 #include "asm/machine.h"
-#include "hv/mb2.h"
 #include "hv/vcpu.h"
+#include "hw/multiboot.h"
 #include "hw/vmx.h"
 
 #define OFFSET(name, value) __asm__ volatile("\n@DEFINE " #name " %c0" ::"i"(value))

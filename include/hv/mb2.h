@@ -12,7 +12,6 @@
 #include "hv/e820.h"
 #include "hv/types.h"
 
-#define MB2_BOOT_MAGIC 0x36d76289U
 #define MB2_INFO_MAX MIB(16) /* larger blocks are refused */
 
 struct mb2_module {

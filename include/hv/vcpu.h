@@ -91,7 +91,6 @@ struct vcpu {
            ,
            struct vcpu *next_in_domain; struct vcpu *run_next; /* run queue ring */
            struct vcpu *run_prev; uint64_t tsc_offset; bool entered; /* has run under this image */
-           bool lu_exec_pending;  /* waits for the update it asked for */
            uint64_t exits[VCPU_EXIT_KINDS]; uint64_t run_cycles;
            struct vcpu_state *cold;) /* state of a vCPU that no backend holds (no VMX or SVM) */
 };

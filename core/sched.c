@@ -73,6 +73,22 @@ void sched_remove(struct vcpu *v)
     v->run_prev = NULL;
 }
 
+bool sched_idle(void)
+{
+    struct vcpu *head = this_cpu()->run_queue, *v = head;
+
+    if (head == NULL) {
+        return true;
+    }
+    do {
+        if (v->run_state == VCPU_RUNNABLE) {
+            return false;
+        }
+        v = v->run_next;
+    } while (v != head);
+    return true;
+}
+
 void sched_sleep(struct vcpu *v, uint64_t wake_tsc)
 {
     v->run_state = VCPU_SLEEPING;

@@ -227,6 +227,7 @@ static int load(const void *elf, uint64_t len, char why[LU_REASON_MAX])
     lu.last_result = 0;
     lu.reason[0] = '\0';
     update_prepare();
+    lu.loaded_tsc = tsc_read();
     printk("lu: loaded %s/%.12s at 0x%llx, %llu KiB", info.version, info.build_id,
            (unsigned long long)lu.loaded.dest_pa, (unsigned long long)(info.mem_size >> 10));
     return 0;

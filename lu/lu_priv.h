@@ -43,7 +43,7 @@ struct lu_state {
            struct lu_handover *handover; uint64_t updates; uint64_t refused; uint64_t attempts;
            int last_result; char reason[LU_REASON_MAX]; struct lu_loaded loaded;
            ,
-           bool exec_requested; struct vcpu *exec_caller;
+           bool exec_requested; struct vcpu *exec_caller; uint64_t loaded_tsc;
            /* from the update that made this image run */
            bool update_boot; struct lu_breadcrumb breadcrumb; uint64_t booted_tsc;
            uint64_t adopted_tsc; struct lu_phases phases; char from_version[32];

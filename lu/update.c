@@ -58,9 +58,15 @@ int lu_request_exec(struct vcpu *caller, char why[LU_REASON_MAX])
     return 0;
 }
 
+/* Loading took its time between two guests: they run once more before the pause begins. */
+static bool guests_had_a_turn(void)
+{
+    return sched_idle() || this_cpu()->last_exit_tsc > lu.loaded_tsc;
+}
+
 bool lu_due(void)
 {
-    return lu.exec_requested && !lu_busy();
+    return lu.exec_requested && !lu_busy() && guests_had_a_turn();
 }
 
 static bool usable(mfn_t mfn)
@@ -178,11 +184,14 @@ void lu_poll(void)
     struct vcpu *caller = lu.exec_caller;
     struct reloc_list mark = lu.loaded.list;
     const char *why = "";
+    uint64_t stop;
     int rc;
 
     if (!lu_due()) {
         return;
     }
+    /* Nobody is held up when nobody wants to run. */
+    stop = sched_idle() ? tsc_read() : this_cpu()->last_exit_tsc;
     lu.exec_requested = false;
     lu.exec_caller = NULL;
     if (caller != NULL && caller->run_state == VCPU_SLEEPING && caller->wake_tsc == UINT64_MAX) {
@@ -191,7 +200,7 @@ void lu_poll(void)
     }
     lu.attempts++;
     console_pause_begin();
-    rc = save_all(hvm != NULL ? this_cpu()->last_exit_tsc : tsc_read(), &why);
+    rc = save_all(stop, &why);
     if (rc != 0) {
         cancel(caller, rc, why, &mark);
         return;

@@ -17,6 +17,9 @@ void sched_init(const char *cmdline);
 void sched_add(struct vcpu *v);
 void sched_remove(struct vcpu *v);
 
+/* No vCPU of this CPU wants to run now. */
+bool sched_idle(void);
+
 /* The running vCPU sleeps until the host TSC reaches wake_tsc. */
 void sched_sleep(struct vcpu *v, uint64_t wake_tsc);
 

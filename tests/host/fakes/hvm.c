@@ -275,6 +275,11 @@ void context_set_xcr0(struct vcpu_context *ctx, uint64_t xcr0)
     ctx->xcr0 = xcr0;
 }
 
+void context_set_cr2(struct vcpu_context *ctx, uint64_t cr2)
+{
+    ctx->cr2 = cr2;
+}
+
 int context_set_xsave(struct vcpu_context *ctx, const void *image, size_t bytes)
 {
     const uint8_t *in = image;

@@ -4,6 +4,7 @@
  */
 #include "fakes/world.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,11 +18,14 @@
 #include "hv/buddy.h"
 #include "hv/cmdline.h"
 #include "hv/console.h"
+#include "hv/crc32c.h"
 #include "hv/memory.h"
 #include "hv/modules.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
+#include "hv/sched.h"
 #include "hv/slab.h"
+#include "hv/time.h"
 #include "hv/vmap.h"
 #include "hw/cpuid.h"
 #include "hw/x86.h"
@@ -137,6 +141,11 @@ bool world_count_equal(const struct world_count *a, const struct world_count *b)
     return memcmp(a, b, sizeof(*a)) == 0;
 }
 
+static bool frame_is_ram(mfn_t mfn)
+{
+    return e820_is_ram(&memory_map, mfn_to_pa(mfn), mfn_to_pa(mfn) + PAGE_SIZE);
+}
+
 static void fill(mfn_t mfn, unsigned int order)
 {
     uint64_t *words = mfn_to_va(mfn);
@@ -218,4 +227,177 @@ struct vcpu *world_add_vcpu(struct domain *d, const struct vcpu_state *s)
         x[26] = x[27] = 0; /* MXCSR: reserved bits */
     }
     return v;
+}
+
+/* ---- what an update carries ---- */
+
+static void add_module(const char *cmdline, unsigned int frames, uint64_t bytes)
+{
+    mfn_t first = INVALID_MFN;
+
+    /* As a boot loader leaves it: single frames side by side, claimed one by one. */
+    for (unsigned int i = 0; i < frames; i++) {
+        mfn_t mfn = buddy_alloc(ORDER_4K, FRAME_MODULE, OWNER_NONE);
+
+        must(mfn_valid(mfn) && (i == 0 || mfn.v == first.v + i), "module");
+        first = i == 0 ? mfn : first;
+        fill(mfn, ORDER_4K);
+    }
+    must(modules_add_image(mfn_to_pa(first), bytes, cmdline, strlen(cmdline)) == 0, "module");
+}
+
+static void sample_vuart(struct vuart *u)
+{
+    vuart_reset(u);
+    u->ier = (uint8_t)(random_u64() & 0x0f);
+    u->lcr = (uint8_t)random_u64();
+    u->mcr = (uint8_t)(random_u64() & 0x1f);
+    u->scr = (uint8_t)random_u64();
+    u->fcr = 0xc1;
+    u->lsr_errors = 2;
+    u->divisor = (uint16_t)random_u64();
+    u->rx_count = 1 + (uint8_t)(random_u64() % VUART_FIFO);
+    u->tx_event = random_u64() % 2 != 0;
+    u->line_length = (uint32_t)(1 + random_u64() % VUART_LINE);
+    for (unsigned int i = 0; i < u->rx_count; i++) {
+        u->rx[i] = (uint8_t)random_u64();
+    }
+    for (unsigned int i = 0; i < u->line_length; i++) {
+        u->line[i] = (char)('A' + random_u64() % 60);
+    }
+}
+
+static void sample_vcpus(struct domain *d, unsigned int nr)
+{
+    struct vcpu_state state;
+
+    for (unsigned int i = 0; i < nr; i++) {
+        world_random_state(&state);
+        struct vcpu *v = world_add_vcpu(d, &state);
+
+        if (d->state != DOMAIN_RUNNING) {
+            v->run_state = VCPU_DOWN;
+            continue;
+        }
+        if (i == 1) {
+            v->run_state = VCPU_SLEEPING;
+            v->wake_tsc = UINT64_C(0x123456789a);
+        }
+        sched_add(v);
+    }
+}
+
+void world_sample(bool small)
+{
+    static const char line[] = "printed by the old image, not yet out of the port";
+    struct domain *d;
+
+    lu.updates = 7;
+    lu.refused = 3;
+    lu.attempts = 9;
+    add_module("image name=a.elf", 3, 2 * PAGE_SIZE + 77);
+    add_module("image", 1, PAGE_SIZE);
+    d = world_fragmented_domain("control", 1, small ? 5 : 777);
+    sample_vuart(&d->uart);
+    sample_vcpus(d, small ? 1 : 2);
+    d = world_fragmented_domain("done", 2, 64);
+    sample_vuart(&d->uart);
+    d->state = DOMAIN_EXITED;
+    d->exit_code = 0x12345678;
+    sample_vcpus(d, small ? 0 : 1);
+    if (!small) {
+        d = world_fragmented_domain("broken", 3, 33);
+        sample_vuart(&d->uart);
+        d->state = DOMAIN_STOPPED;
+        sample_vcpus(d, 1);
+        d = domain_create("big", 9, false);
+        must(d != NULL && domain_add_memory(d, MIB(24)) == 0, "big domain");
+        sample_vcpus(d, 1);
+        d->vcpus->run_state = VCPU_HALTED;
+    }
+    console_line(line, sizeof(line) - 1);
+}
+
+static void facts_domain(FILE *f, struct domain *d)
+{
+    const struct vuart *u = &d->uart;
+
+    fprintf(f, "domain %u \"%s\" control=%d state=%d exit=%u memory=%llu vcpus=%u digest=%08x\n",
+            d->id, d->name, d->control, d->state, d->exit_code, (unsigned long long)d->memory_bytes,
+            d->nr_vcpus, domain_digest(d));
+    for (size_t i = 0; i < d->extents.nr; i++) {
+        const struct extent *e = &d->extents.items[i];
+        struct frame_info frame = frametable_get(e->mfn);
+
+        fprintf(f, " extent %llx %llx %u %u: state=%d owner=%u order=%u\n",
+                (unsigned long long)e->gfn.v, (unsigned long long)e->mfn.v, e->order, e->flags,
+                frame.state, frame.owner, frame.order);
+    }
+    fprintf(f, " uart %x %x %x %x %x %x %x %d rx", u->ier, u->lcr, u->mcr, u->scr, u->fcr,
+            u->lsr_errors, u->divisor, u->tx_event);
+    for (unsigned int i = 0; i < u->rx_count; i++) {
+        fprintf(f, " %02x", u->rx[i]);
+    }
+    fprintf(f, " line \"%.*s\"\n", (int)u->line_length, u->line);
+}
+
+static void facts_vcpu(FILE *f, struct vcpu *v)
+{
+    struct lu_msr msrs[LU_VCPU_MSRS_MAX];
+    struct lu_rec_vcpu rec;
+    struct vcpu_state s;
+
+    vcpu_get_state(v, &s);
+    vcpu_to_record(v, &s, &rec);
+    size_t nr = msrs_to_record(&s, msrs);
+    fprintf(f, " vcpu %u run=%d wake=%llu queued=%d state=%08x msrs=%08x xsave=%08x\n", v->id,
+            v->run_state, (unsigned long long)v->wake_tsc, v->run_next != NULL,
+            crc32c(0, &rec, sizeof(rec)), crc32c(0, msrs, nr * sizeof(msrs[0])),
+            v->ctx.xsave != NULL ? crc32c(0, v->ctx.xsave, fake_xsave_bytes) : 0);
+}
+
+char *world_facts(void)
+{
+    struct console_piece pieces[2];
+    size_t length;
+    char *text = NULL;
+    FILE *f = open_memstream(&text, &length);
+
+    must(f != NULL, "memory stream");
+    fprintf(f, "tsc_khz=%llu refused=%llu attempts=%llu shutdown=%d\n", (unsigned long long)tsc_khz,
+            (unsigned long long)lu.refused, (unsigned long long)lu.attempts, fake_shutdown);
+    for (struct image_module *m = image_modules; m != NULL; m = m->next) {
+        fprintf(f, "module %llx %llu \"%s\" state=%d digest=%08x\n", (unsigned long long)m->start,
+                (unsigned long long)m->bytes, m->cmdline,
+                frametable_get(pa_to_mfn(m->start + m->bytes - 1)).state,
+                crc32c(0, fake_va(m->start), m->bytes));
+    }
+    for_each_domain(d) {
+        facts_domain(f, d);
+        for_each_vcpu(d, v) {
+            facts_vcpu(f, v);
+        }
+    }
+    console_pending(pieces);
+    fprintf(f, "console focus=%x \"%.*s%.*s\"\n", console_focus(), (int)pieces[0].len,
+            (const char *)pieces[0].bytes, (int)pieces[1].len, (const char *)pieces[1].bytes);
+    fclose(f);
+    return text;
+}
+
+uint8_t *world_stream(size_t *length)
+{
+    struct stream_writer w;
+    const char *why = "";
+    void *area = NULL, *copy = NULL;
+
+    save_prepare(&w, LU_STREAM_VERSION);
+    must(save_finish(&w) == 0, "save_finish");
+    *length = w.pages * PAGE_SIZE;
+    must(stream_map(w.list_pa, w.pages, frame_is_ram, NULL, &area, &why) == 0, why);
+    must(posix_memalign(&copy, PAGE_SIZE, *length) == 0, "memory");
+    memcpy(copy, area, *length);
+    vunmap(area);
+    stream_free(&w);
+    return copy;
 }

@@ -48,4 +48,18 @@ void world_random_state(struct vcpu_state *s);
 /* Adds a vCPU with that state and random XSAVE contents. */
 struct vcpu *world_add_vcpu(struct domain *d, const struct vcpu_state *s);
 
+/*
+ * What an update has to carry: two image modules, three domains (running with two vCPUs, one of them
+ * asleep; exited; stopped; all but the first without vCPU when `small`), unfinished lines, waiting
+ * input, bytes in the console. World booted, heap open.
+ */
+void world_sample(bool small);
+
+/* Every fact of the running image that an update has to carry, in text. The caller frees it. */
+char *world_facts(void);
+
+/* Writes the stream of the running image as an update does; the caller frees it (page-aligned) and
+ * all heap pages are back. */
+uint8_t *world_stream(size_t *length);
+
 #endif

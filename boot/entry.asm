@@ -3,10 +3,10 @@
 ; Entry from a multiboot2 loader, or from the relocator of the image before this one.
 ;
 ; On entry (Multiboot2 specification, "I386 machine state"): 32-bit protected mode, paging off,
-; interrupts off, flat segments, EAX = magic, EBX = boot information, no stack. The image lies at any
-; page-aligned address below 4 GiB, its .bss cleared by whoever put it there (an ELF loader's duty:
-; GRUB, boot/place.c, lu/kimage.c). On exit to hv_main(): 64-bit mode, the image at IMAGE_VA, the
-; first 4 GiB at DIRECT_VA and, until paging_init(), identity mapped too.
+; interrupts off, flat segments, EAX = magic, EBX = boot information, no stack. The image lies at
+; any page-aligned address below 4 GiB, its .bss cleared by whoever put it there (an ELF loader's
+; duty: GRUB, boot/place.c, lu/kimage.c). On exit to hv_main(): 64-bit mode, the image at IMAGE_VA,
+; the first 4 GiB at DIRECT_VA and, until paging_init(), identity mapped too.
 
 %include "asm_offsets.inc"
 

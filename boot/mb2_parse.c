@@ -39,8 +39,8 @@ int mb2_tag_next(const uint8_t *base, size_t size, size_t *offset, struct mb2_ta
 
 static bool terminated(const struct mb2_tag *tag, size_t text)
 {
-    return tag->size > text && strnlen((const char *)tag->p + text, tag->size - text) <
-                                   tag->size - text;
+    return tag->size > text &&
+           strnlen((const char *)tag->p + text, tag->size - text) < tag->size - text;
 }
 
 static struct mb2_module module_of(const struct mb2_tag *tag)

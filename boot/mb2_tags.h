@@ -10,10 +10,10 @@
 #include "hv/types.h"
 #include "hw/multiboot.h"
 
-#define MB2_ALIGN 8U        /* of the block and of every tag */
-#define MB2_INFO_HEADER 8U  /* total_size, reserved */
-#define MB2_TAG_HEADER 8U   /* type, size */
-#define MB2_STRING_TAG 8U   /* offset of the text in a string tag */
+#define MB2_ALIGN 8U       /* of the block and of every tag */
+#define MB2_INFO_HEADER 8U /* total_size, reserved */
+#define MB2_TAG_HEADER 8U  /* type, size */
+#define MB2_STRING_TAG 8U  /* offset of the text in a string tag */
 #define MB2_MODULE_STRING 16U
 #define MB2_MMAP_ENTRIES 16U
 #define MB2_MMAP_ENTRY_MIN 24U

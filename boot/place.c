@@ -25,12 +25,13 @@ static uint64_t image_bytes(void)
     return (uint64_t)(__image_end - __image_start);
 }
 
-/* Ours, with the region and the time of the first entry behind it (the last word of a kind wins). */
+/* Ours, with the region and the time of the first entry behind it (the last word of a kind
+ * wins). */
 static void region_cmdline(char *to, size_t cap, const char *old, const struct lu_region *r,
                            uint64_t entry_tsc)
 {
-    fmt_str(to, cap, "%s%sliveupdate=0x%llx@0x%llx boot_tsc=0x%llx", old,
-            old[0] != '\0' ? " " : "", (unsigned long long)r->size, (unsigned long long)r->base,
+    fmt_str(to, cap, "%s%sliveupdate=0x%llx@0x%llx boot_tsc=0x%llx", old, old[0] != '\0' ? " " : "",
+            (unsigned long long)r->size, (unsigned long long)r->base,
             (unsigned long long)entry_tsc);
 }
 

@@ -108,8 +108,7 @@ static int parse_digits(struct str_span text, unsigned int base, uint64_t *out)
     for (size_t i = 0; i < text.len; i++) {
         unsigned int d = (unsigned int)digit_value(text.s[i]);
 
-        if (d >= base || __builtin_mul_overflow(v, base, &v) ||
-            __builtin_add_overflow(v, d, &v)) {
+        if (d >= base || __builtin_mul_overflow(v, base, &v) || __builtin_add_overflow(v, d, &v)) {
             return -EINVAL;
         }
     }

@@ -14,9 +14,9 @@
 #include "hv/seam.h"
 #include "hv/string.h"
 
-#define RING_BYTES 65536U /* a power of two */
+#define RING_BYTES 65536U   /* a power of two */
 #define GUEST_RESERVE 8192U /* kept for molt's own lines */
-#define KEY_ESCAPE 0x01    /* Ctrl-A */
+#define KEY_ESCAPE 0x01     /* Ctrl-A */
 #define KEY_BACKSPACE 0x08
 #define KEY_DELETE 0x7f
 #define EDIT_MAX 200U
@@ -27,12 +27,12 @@ static uint64_t dropped;
 static bool pausing;
 
 static uint16_t focus = CONSOLE_FOCUS_MOLT;
-static bool escape;             /* Ctrl-A was typed */
-static bool prompting;          /* someone has typed: show a prompt */
+static bool escape;    /* Ctrl-A was typed */
+static bool prompting; /* someone has typed: show a prompt */
 static char edit[EDIT_MAX + 1];
 static size_t edit_length;
-static size_t shown;            /* of the focus's unfinished line */
-static bool open_line;          /* the last thing in the ring is an unfinished line */
+static size_t shown;   /* of the focus's unfinished line */
+static bool open_line; /* the last thing in the ring is an unfinished line */
 
 static size_t room(void)
 {

@@ -16,36 +16,36 @@
 #define MAX_EXTENDED_LEAF 0x80000008U
 #define LEAF_XSAVE 0xdU
 
-#define SHOWN_1_ECX                                                                            \
-    (CPUID_1_ECX_SSE3 | CPUID_1_ECX_PCLMUL | CPUID_1_ECX_SSSE3 | CPUID_1_ECX_FMA |             \
-     CPUID_1_ECX_CX16 | CPUID_1_ECX_SSE41 | CPUID_1_ECX_SSE42 | CPUID_1_ECX_MOVBE |            \
-     CPUID_1_ECX_POPCNT | CPUID_1_ECX_AES | CPUID_1_ECX_XSAVE | CPUID_1_ECX_AVX |              \
+#define SHOWN_1_ECX                                                                 \
+    (CPUID_1_ECX_SSE3 | CPUID_1_ECX_PCLMUL | CPUID_1_ECX_SSSE3 | CPUID_1_ECX_FMA |  \
+     CPUID_1_ECX_CX16 | CPUID_1_ECX_SSE41 | CPUID_1_ECX_SSE42 | CPUID_1_ECX_MOVBE | \
+     CPUID_1_ECX_POPCNT | CPUID_1_ECX_AES | CPUID_1_ECX_XSAVE | CPUID_1_ECX_AVX |   \
      CPUID_1_ECX_F16C | CPUID_1_ECX_RDRAND | CPUID_1_ECX_PCID)
 #define SHOWN_1_EDX                                                                            \
     (CPUID_1_EDX_FPU | CPUID_1_EDX_VME | CPUID_1_EDX_DE | CPUID_1_EDX_PSE | CPUID_1_EDX_TSC |  \
      CPUID_1_EDX_MSR | CPUID_1_EDX_PAE | CPUID_1_EDX_CX8 | CPUID_1_EDX_SEP | CPUID_1_EDX_PGE | \
      CPUID_1_EDX_CMOV | CPUID_1_EDX_PAT | CPUID_1_EDX_PSE36 | CPUID_1_EDX_CLFSH |              \
      CPUID_1_EDX_MMX | CPUID_1_EDX_FXSR | CPUID_1_EDX_SSE | CPUID_1_EDX_SSE2 | CPUID_1_EDX_SS)
-#define SHOWN_7_EBX                                                                              \
-    (CPUID_7_EBX_FSGSBASE | CPUID_7_EBX_BMI1 | CPUID_7_EBX_AVX2 | CPUID_7_EBX_SMEP |             \
-     CPUID_7_EBX_BMI2 | CPUID_7_EBX_ERMS | CPUID_7_EBX_INVPCID | CPUID_7_EBX_RDSEED |            \
-     CPUID_7_EBX_ADX | CPUID_7_EBX_SMAP | CPUID_7_EBX_CLFLUSHOPT | CPUID_7_EBX_CLWB |            \
+#define SHOWN_7_EBX                                                                   \
+    (CPUID_7_EBX_FSGSBASE | CPUID_7_EBX_BMI1 | CPUID_7_EBX_AVX2 | CPUID_7_EBX_SMEP |  \
+     CPUID_7_EBX_BMI2 | CPUID_7_EBX_ERMS | CPUID_7_EBX_INVPCID | CPUID_7_EBX_RDSEED | \
+     CPUID_7_EBX_ADX | CPUID_7_EBX_SMAP | CPUID_7_EBX_CLFLUSHOPT | CPUID_7_EBX_CLWB | \
      CPUID_7_EBX_SHA)
-#define SHOWN_7_EBX_AVX512                                                                       \
+#define SHOWN_7_EBX_AVX512                                                                        \
     (CPUID_7_EBX_AVX512F | CPUID_7_EBX_AVX512DQ | CPUID_7_EBX_AVX512IFMA | CPUID_7_EBX_AVX512CD | \
      CPUID_7_EBX_AVX512BW | CPUID_7_EBX_AVX512VL)
 #define SHOWN_7_ECX (CPUID_7_ECX_UMIP | CPUID_7_ECX_VAES | CPUID_7_ECX_VPCLMUL)
-#define SHOWN_7_ECX_AVX512                                                                       \
-    (CPUID_7_ECX_AVX512VBMI | CPUID_7_ECX_AVX512VNNI | CPUID_7_ECX_AVX512BITALG |                \
+#define SHOWN_7_ECX_AVX512                                                        \
+    (CPUID_7_ECX_AVX512VBMI | CPUID_7_ECX_AVX512VNNI | CPUID_7_ECX_AVX512BITALG | \
      CPUID_7_ECX_AVX512VPOPCNT)
 #define SHOWN_D1_EAX (CPUID_D1_EAX_XSAVEOPT | CPUID_D1_EAX_XSAVEC | CPUID_D1_EAX_XGETBV1)
 #define SHOWN_81_ECX (CPUID_81_ECX_LAHF | CPUID_81_ECX_LZCNT | CPUID_81_ECX_PREFETCHW)
-#define SHOWN_81_EDX                                                                     \
+#define SHOWN_81_EDX                                                                       \
     (CPUID_81_EDX_SYSCALL | CPUID_81_EDX_NX | CPUID_81_EDX_PDPE1GB | CPUID_81_EDX_RDTSCP | \
      CPUID_81_EDX_LM)
 
-#define CR4_PLAIN                                                                              \
-    (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR |          \
+#define CR4_PLAIN                                                                      \
+    (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | \
      CR4_OSXMMEXCPT | CR4_MCE)
 
 uint64_t guest_xcr0_allowed(void)
@@ -96,7 +96,8 @@ static struct cpuid_values leaf_features(struct vcpu *v)
     struct cpuid_values r = {0};
 
     r.eax = h.eax; /* family, model, stepping */
-    r.ebx = (h.ebx & 0x0000ff00) | 1U << 16 | v->id << 24; /* CLFLUSH size, 1 logical CPU, APIC id */
+    /* CLFLUSH size, 1 logical CPU, APIC id */
+    r.ebx = (h.ebx & 0x0000ff00) | 1U << 16 | v->id << 24;
     r.ecx = (h.ecx & SHOWN_1_ECX) | CPUID_1_ECX_HYPERVISOR;
     r.edx = h.edx & SHOWN_1_EDX;
     if ((r.ecx & CPUID_1_ECX_XSAVE) && (hvm->reg_get(v, HVM_REG_CR4) & CR4_OSXSAVE)) {

@@ -14,21 +14,23 @@
  * numbers are one sequence, each the one before it shifted by one more bit.
  */
 #define PART(n, mask, c) (((n) & (mask)) != 0 ? (c) : 0U)
-#define ENTRY(n, a, b, c, d, e, f, g, h)                                                           \
-    (PART(n, 0x80, a) ^ PART(n, 0x40, b) ^ PART(n, 0x20, c) ^ PART(n, 0x10, d) ^                   \
+#define ENTRY(n, a, b, c, d, e, f, g, h)                                         \
+    (PART(n, 0x80, a) ^ PART(n, 0x40, b) ^ PART(n, 0x20, c) ^ PART(n, 0x10, d) ^ \
      PART(n, 0x08, e) ^ PART(n, 0x04, f) ^ PART(n, 0x02, g) ^ PART(n, 0x01, h))
-#define ENTRY4(n, ...)                                                                             \
-    ENTRY(n, __VA_ARGS__), ENTRY((n) + 1, __VA_ARGS__), ENTRY((n) + 2, __VA_ARGS__),               \
+#define ENTRY4(n, ...)                                                               \
+    ENTRY(n, __VA_ARGS__), ENTRY((n) + 1, __VA_ARGS__), ENTRY((n) + 2, __VA_ARGS__), \
         ENTRY((n) + 3, __VA_ARGS__)
-#define ENTRY16(n, ...)                                                                            \
-    ENTRY4(n, __VA_ARGS__), ENTRY4((n) + 4, __VA_ARGS__), ENTRY4((n) + 8, __VA_ARGS__),            \
+#define ENTRY16(n, ...)                                                                 \
+    ENTRY4(n, __VA_ARGS__), ENTRY4((n) + 4, __VA_ARGS__), ENTRY4((n) + 8, __VA_ARGS__), \
         ENTRY4((n) + 12, __VA_ARGS__)
-#define ENTRY64(n, ...)                                                                            \
-    ENTRY16(n, __VA_ARGS__), ENTRY16((n) + 16, __VA_ARGS__), ENTRY16((n) + 32, __VA_ARGS__),       \
+#define ENTRY64(n, ...)                                                                      \
+    ENTRY16(n, __VA_ARGS__), ENTRY16((n) + 16, __VA_ARGS__), ENTRY16((n) + 32, __VA_ARGS__), \
         ENTRY16((n) + 48, __VA_ARGS__)
-#define SLICE(...)                                                                                 \
-    {ENTRY64(0, __VA_ARGS__), ENTRY64(64, __VA_ARGS__), ENTRY64(128, __VA_ARGS__),                 \
-     ENTRY64(192, __VA_ARGS__)}
+#define SLICE(...)                                                                    \
+    {                                                                                 \
+        ENTRY64(0, __VA_ARGS__), ENTRY64(64, __VA_ARGS__), ENTRY64(128, __VA_ARGS__), \
+            ENTRY64(192, __VA_ARGS__)                                                 \
+    }
 
 static const uint32_t slices[8][256] = {
     SLICE(0x82f63b78, 0x417b1dbc, 0x20bd8ede, 0x105ec76f, 0x8ad958cf, 0xc79a971f, 0xe13b70f7,

@@ -30,8 +30,7 @@ void guest_fault_code(struct vcpu *v, unsigned int vector, uint32_t error_code)
 
 static void do_cpuid(struct vcpu *v, const struct hvm_exit *exit)
 {
-    struct cpuid_values r =
-        guest_cpuid(v, (uint32_t)v->gpr[GPR_RAX], (uint32_t)v->gpr[GPR_RCX]);
+    struct cpuid_values r = guest_cpuid(v, (uint32_t)v->gpr[GPR_RAX], (uint32_t)v->gpr[GPR_RCX]);
 
     v->gpr[GPR_RAX] = r.eax;
     v->gpr[GPR_RBX] = r.ebx;

@@ -18,7 +18,7 @@ struct spec {
     bool left;
     bool zero;
     size_t width;
-    size_t precision; /* SIZE_MAX: none given */
+    size_t precision;   /* SIZE_MAX: none given */
     unsigned int bytes; /* size of an integer argument */
 };
 

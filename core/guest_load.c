@@ -29,7 +29,7 @@ struct loader {
     struct domain *d;
     const uint8_t *elf;
     uint64_t len;
-    uint64_t end;   /* of what is loaded: bytes, guest-physical */
+    uint64_t end; /* of what is loaded: bytes, guest-physical */
     uint64_t entry;
     bool mb1;
     const char **why;
@@ -73,8 +73,7 @@ static int load_segment(struct loader *l, const struct pt_load *s, uint64_t e_en
     if (s->filesz > s->memsz || s->offset > l->len || s->filesz > l->len - s->offset) {
         return refuse(l, -ENOEXEC, "a segment reaches outside the file");
     }
-    if (__builtin_add_overflow(s->paddr, s->memsz, &end) ||
-        end > MIN(l->d->memory_bytes, GIB(3))) {
+    if (__builtin_add_overflow(s->paddr, s->memsz, &end) || end > MIN(l->d->memory_bytes, GIB(3))) {
         return refuse(l, -ENOSPC, "a segment reaches outside the guest's memory");
     }
     /* Fresh memory is zero, so .bss needs nothing; segments that overlap overwrite each other. */

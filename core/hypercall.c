@@ -91,7 +91,8 @@ static int64_t do_lu_load(struct vcpu *v)
     case HC_LU_SOURCE_PAGES:
         return lu_load_pages(v->domain, args.list, args.pages, args.bytes, why);
     default:
-        return lu_refuse(-EINVAL, why, "source %u is neither a module nor a page list", args.source);
+        return lu_refuse(-EINVAL, why, "source %u is neither a module nor a page list",
+                         args.source);
     }
 }
 

@@ -2,6 +2,7 @@
 /*
  * hv_main(): the whole order of a boot, cold or by update, one step a line.
  */
+#include "hv/main.h"
 #include "asm/machine.h"
 #include "hv/boot_alloc.h"
 #include "hv/buddy.h"
@@ -11,7 +12,6 @@
 #include "hv/hvm.h"
 #include "hv/lu.h"
 #include "hv/machine.h"
-#include "hv/main.h"
 #include "hv/mb2.h"
 #include "hv/memory.h"
 #include "hv/modules.h"
@@ -20,8 +20,8 @@
 #include "hv/printk.h"
 #include "hv/sched.h"
 #include "hv/seam.h"
-#include "hv/time.h"
 #include "hv/selftest.h"
+#include "hv/time.h"
 #include "hv/vmap.h"
 
 uint64_t tsc_khz;

@@ -52,8 +52,9 @@ void memory_init(const struct boot_info *info, const struct lu_region *region)
 {
     read_map(info);
     if (frametable_init(&memory_map) != 0) {
-        panic("memory: the arena is too small for %llu KiB of frametable; give a larger liveupdate=",
-              (unsigned long long)(frametable_bytes(e820_ram_end(&memory_map)) >> 10));
+        panic(
+            "memory: the arena is too small for %llu KiB of frametable; give a larger liveupdate=",
+            (unsigned long long)(frametable_bytes(e820_ram_end(&memory_map)) >> 10));
     }
     buddy_init();
     claim_bad_pages(info->cmdline);

@@ -88,8 +88,8 @@ void vuart_flush(struct domain *d)
     }
 }
 
-/* What would interrupt, by priority; naming the transmitter clears that event. Nothing is delivered:
- * guests poll. */
+/* What would interrupt, by priority; naming the transmitter clears that event. Nothing is
+ * delivered: guests poll. */
 static uint8_t interrupt_id(struct vuart *u)
 {
     uint8_t fifo = (u->fcr & UART_FCR_ENABLE) ? UART_IIR_FIFO : 0;

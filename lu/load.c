@@ -126,8 +126,7 @@ static int put_bytes(paddr_t dest_pa, const uint8_t *data, size_t len, bool dire
 /* ---- placing ---- */
 
 /* Where image and boot information go in the idle arena; checks that all fits. */
-static int choose_places(const struct kimage_info *info, size_t info_bytes,
-                         char why[LU_REASON_MAX])
+static int choose_places(const struct kimage_info *info, size_t info_bytes, char why[LU_REASON_MAX])
 {
     paddr_t start = region_arena_start(&lu.region, 1 - lu.arena);
     paddr_t end = region_arena_end(&lu.region, 1 - lu.arena);

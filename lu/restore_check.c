@@ -4,7 +4,8 @@
  *
  * Trusts nothing: structure sizes, reserved fields, references between records, counts, ranges. On
  * the new side it is also the one pass that gives every preserved frame to its owner: a frame given
- * twice is found by that, before any domain exists. It runs on the old side over its own stream too.
+ * twice is found by that, before any domain exists. It runs on the old side over its own stream
+ * too.
  *
  * Host test: tests/host/test_restore_check.c, tests/host/fuzz/fuzz_restore.c
  */
@@ -186,8 +187,8 @@ static int check_domain(struct checker *c, const struct stream_item *item)
 
 static int check_extents(struct checker *c, const struct stream_item *item)
 {
-    const struct lu_extent *e = (const struct lu_extent *)(item->data +
-                                                            sizeof(struct lu_rec_extents));
+    const struct lu_extent *e =
+        (const struct lu_extent *)(item->data + sizeof(struct lu_rec_extents));
     struct lu_rec_extents rec;
     struct seen_domain *d;
     size_t n;
@@ -204,8 +205,8 @@ static int check_extents(struct checker *c, const struct stream_item *item)
     n = (item->length - sizeof(rec)) / sizeof(*e);
     for (size_t i = 0; i < n; i++, e++) {
         if (e->order > MAX_ORDER || e->flags != 0 || !is_aligned(e->gfn, BIT(e->order)) ||
-            !is_aligned(e->mfn, BIT(e->order)) || e->gfn < d->next_gfn ||
-            e->gfn >= FRAME_LIMIT || e->mfn >= FRAME_LIMIT) {
+            !is_aligned(e->mfn, BIT(e->order)) || e->gfn < d->next_gfn || e->gfn >= FRAME_LIMIT ||
+            e->mfn >= FRAME_LIMIT) {
             return bad(c, "EXTENTS: misaligned, unsorted or of an unknown kind");
         }
         rc = take_frames(c, mfn_from(e->mfn), mfn_from(e->mfn + BIT(e->order)), d->id,

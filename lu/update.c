@@ -21,6 +21,7 @@
 #include "hv/printk.h"
 #include "hv/sched.h"
 #include "hv/seam.h"
+#include "hv/slab.h"
 #include "hv/vmap.h"
 
 static struct stream_writer writer;
@@ -74,7 +75,49 @@ static bool usable(mfn_t mfn)
     return frametable_get(mfn).state == FRAME_STREAM;
 }
 
-static uint64_t guest_frames, module_frames; /* named by the stream */
+/* What the stream names of preserved memory: frames, and a hash table of the blocks' first ones. */
+static struct {
+    uint64_t guest_frames, module_frames;
+    uint64_t *slots; /* mfn + 1, 0: empty; never more than half full */
+    unsigned int bits;
+    uint64_t left;
+} named;
+
+static int named_init(void)
+{
+    uint64_t extents = 0;
+
+    for_each_domain(d) {
+        extents += d->extents.nr;
+    }
+    named.guest_frames = 0;
+    named.module_frames = 0;
+    named.left = extents;
+    named.bits = 1;
+    while (BIT(named.bits) < 2 * extents) {
+        named.bits++;
+    }
+    named.slots = kzalloc(sizeof(*named.slots) << named.bits);
+    return named.slots != NULL ? 0 : -ENOMEM;
+}
+
+/* False when the block was named before. */
+static bool named_add(mfn_t mfn)
+{
+    uint64_t at = (mfn.v * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - named.bits);
+
+    if (named.left == 0) {
+        return false;
+    }
+    for (; named.slots[at] != 0; at = (at + 1) & (BIT(named.bits) - 1)) {
+        if (named.slots[at] == mfn.v + 1) {
+            return false;
+        }
+    }
+    named.slots[at] = mfn.v + 1;
+    named.left--;
+    return true;
+}
 
 /* The old side knows whose each frame is. */
 static int check_frames(mfn_t start, mfn_t end, uint16_t owner)
@@ -88,31 +131,34 @@ static int check_frames(mfn_t start, mfn_t end, uint16_t owner)
                 return -EINVAL;
             }
         }
-        module_frames += end.v - start.v;
+        named.module_frames += end.v - start.v;
         return 0;
     }
-    guest_frames += end.v - start.v;
+    named.guest_frames += end.v - start.v;
     return f.state == FRAME_GUEST && f.owner == owner && f.head.v == start.v &&
-                   BIT(f.order) == end.v - start.v
+                   BIT(f.order) == end.v - start.v && named_add(start)
                ? 0
                : -EINVAL;
 }
 
 static const struct frame_keeper own_keeper = {check_frames, NULL};
 
-/* The stream against what is running: what it names twice or not at all does not come out. */
+/* The stream against what is running: every preserved frame is named, and named once. */
 static int check_records(struct stream_reader *reader, const char **why)
 {
-    int rc;
+    int rc = named_init();
 
-    guest_frames = 0;
-    module_frames = 0;
+    *why = "out of memory to check the stream";
+    if (rc != 0) {
+        return rc;
+    }
     rc = restore_check(reader, &own_keeper, why);
-    if (rc == 0 && (guest_frames != frametable_count(FRAME_GUEST) ||
-                    module_frames != frametable_count(FRAME_MODULE))) {
-        *why = "preserved frames are named twice or not at all";
+    if (rc == 0 && (named.guest_frames != frametable_count(FRAME_GUEST) ||
+                    named.module_frames != frametable_count(FRAME_MODULE))) {
+        *why = "not all preserved frames are in the stream";
         rc = -EBADMSG;
     }
+    kfree(named.slots);
     return rc;
 }
 
@@ -211,6 +257,5 @@ void lu_poll(void)
         hvm->cpu_off();
     }
     lu.handover->stamps.jump = tsc_read();
-    kexec_jump(lu.loaded.list.head_pa, lu.loaded.dest_pa + lu.loaded.info.entry,
-               lu.loaded.info_pa);
+    kexec_jump(lu.loaded.list.head_pa, lu.loaded.dest_pa + lu.loaded.info.entry, lu.loaded.info_pa);
 }

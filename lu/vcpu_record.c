@@ -148,7 +148,8 @@ size_t msrs_to_record(const struct vcpu_state *s, struct lu_msr out[LU_VCPU_MSRS
     _Static_assert(ARRAY_SIZE(list) <= LU_VCPU_MSRS_MAX, "room for all MSRs");
     for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
         /* msr_field() only points; the state is not written here */
-        out[i] = (struct lu_msr){list[i], 0, *msr_field((struct vcpu_state *)(uintptr_t)s, list[i])};
+        out[i] = (struct lu_msr){list[i], 0,
+                                 *msr_field((struct vcpu_state *)(uintptr_t)s, list[i])};
     }
     return ARRAY_SIZE(list);
 }

@@ -140,8 +140,7 @@ static void section_put_free(uint32_t section, unsigned int order)
     while (order < MAX_ORDER) {
         uint32_t buddy = section ^ (1U << (order - ORDER_2M));
 
-        if (buddy >= frametable.nr_sections ||
-            frametable.sections[buddy].state != FRAME_FREE ||
+        if (buddy >= frametable.nr_sections || frametable.sections[buddy].state != FRAME_FREE ||
             frametable.sections[buddy].order != order) {
             break;
         }

@@ -69,8 +69,7 @@ static size_t first_ending_above(const struct extent_map *map, uint64_t gfn)
     return low;
 }
 
-int extent_map_add(struct extent_map *map, gfn_t gfn, mfn_t mfn, unsigned int order,
-                   uint32_t flags)
+int extent_map_add(struct extent_map *map, gfn_t gfn, mfn_t mfn, unsigned int order, uint32_t flags)
 {
     if (order > MAX_ORDER || !is_aligned(gfn.v | mfn.v, BIT(order)) || gfn.v >= FRAME_LIMIT ||
         mfn.v >= FRAME_LIMIT) {

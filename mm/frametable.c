@@ -48,10 +48,10 @@ int frametable_init(const struct e820 *map)
     if (sections == 0) {
         return 0;
     }
-    frametable.sections =
-        boot_alloc(align_up(sections * sizeof(struct section), PAGE_SIZE), PAGE_SIZE);
-    frametable.gib_used =
-        boot_alloc(align_up(gibs_for(sections) * sizeof(uint16_t), PAGE_SIZE), PAGE_SIZE);
+    frametable.sections = boot_alloc(align_up(sections * sizeof(struct section), PAGE_SIZE),
+                                     PAGE_SIZE);
+    frametable.gib_used = boot_alloc(align_up(gibs_for(sections) * sizeof(uint16_t), PAGE_SIZE),
+                                     PAGE_SIZE);
     if (frametable.sections == NULL || frametable.gib_used == NULL) {
         return -ENOMEM;
     }
@@ -318,8 +318,8 @@ static bool claim_state_ok(enum frame_state state)
 int frametable_claim(mfn_t mfn, unsigned int order, enum frame_state state, uint16_t owner)
 {
     if (order > MAX_ORDER || !is_aligned(mfn.v, BIT(order)) || !claim_state_ok(state) ||
-        mfn.v >= BIT(40) || !e820_is_ram(&frametable.map, mfn_to_pa(mfn),
-                                         mfn_to_pa(mfn_from(mfn.v + BIT(order))))) {
+        mfn.v >= BIT(40) ||
+        !e820_is_ram(&frametable.map, mfn_to_pa(mfn), mfn_to_pa(mfn_from(mfn.v + BIT(order))))) {
         return -EINVAL;
     }
     spin_lock(&heap_lock);
@@ -392,8 +392,7 @@ static int claim_ram_pass(mfn_t start, mfn_t end, enum frame_state state, uint16
 int frametable_claim_range(mfn_t start, mfn_t end, enum frame_state state, uint16_t owner)
 {
     if (start.v >= end.v || end.v > BIT(40) || !claim_state_ok(state) ||
-        (state != FRAME_BAD &&
-         !e820_is_ram(&frametable.map, mfn_to_pa(start), mfn_to_pa(end)))) {
+        (state != FRAME_BAD && !e820_is_ram(&frametable.map, mfn_to_pa(start), mfn_to_pa(end)))) {
         return -EINVAL;
     }
     spin_lock(&heap_lock);

@@ -242,8 +242,7 @@ static int map_image(void)
 uint64_t paging_bytes(paddr_t ram_end)
 {
     /* Direct map with 2 MiB leaves at worst, plus the image's and vmap's first tables. */
-    return (align_up(ram_end, GIB(1)) >> 30) * PAGE_SIZE +
-           ((ram_end >> 39) + 16) * PAGE_SIZE;
+    return (align_up(ram_end, GIB(1)) >> 30) * PAGE_SIZE + ((ram_end >> 39) + 16) * PAGE_SIZE;
 }
 
 int paging_init(const struct e820 *map)
@@ -273,8 +272,8 @@ static uint8_t relocator_page[PAGE_SIZE] ALIGNED(4096);
 /* A list that does nothing, for the early jump. */
 static uint64_t empty_list = 6; /* RELOC_DONE */
 
-typedef void (*relocator_fn)(uint64_t list_pa, uint64_t entry_pa, uint64_t info_pa, uint64_t cr3)
-    NORETURN;
+typedef void (*relocator_fn)(uint64_t list_pa, uint64_t entry_pa, uint64_t info_pa,
+                             uint64_t cr3) NORETURN;
 
 /* Copies `table`'s entry for pa, one level down, into `below`: its table's entries, or a leaf's
  * pieces. */
@@ -318,8 +317,8 @@ void kexec_prepare(void)
 static NORETURN void enter_relocator(paddr_t code_pa, paddr_t list_pa, paddr_t entry_pa,
                                      paddr_t info_pa, paddr_t cr3)
 {
-    relocator_fn fn = (relocator_fn)(uintptr_t)(code_pa + (uint64_t)(relocator_entry -
-                                                                     relocator_start));
+    relocator_fn fn =
+        (relocator_fn)(uintptr_t)(code_pa + (uint64_t)(relocator_entry - relocator_start));
 
     write_cr4(read_cr4() & ~(CR4_PGE | CR4_SMEP));
     write_cr3(cr3);

@@ -10,15 +10,15 @@
 #include "hv/compiler.h"
 #include "hv/types.h"
 
-#define READ_CR(n)                                           \
-    static inline uint64_t read_cr##n(void)                  \
-    {                                                        \
-        uint64_t v;                                          \
-        __asm__ volatile("mov %%cr" #n ", %0" : "=r"(v));    \
-        return v;                                            \
-    }                                                        \
-    static inline void write_cr##n(uint64_t v)               \
-    {                                                        \
+#define READ_CR(n)                                               \
+    static inline uint64_t read_cr##n(void)                      \
+    {                                                            \
+        uint64_t v;                                              \
+        __asm__ volatile("mov %%cr" #n ", %0" : "=r"(v));        \
+        return v;                                                \
+    }                                                            \
+    static inline void write_cr##n(uint64_t v)                   \
+    {                                                            \
         __asm__ volatile("mov %0, %%cr" #n ::"r"(v) : "memory"); \
     }
 READ_CR(0)
@@ -27,16 +27,16 @@ READ_CR(3)
 READ_CR(4)
 #undef READ_CR
 
-#define READ_DR(n)                                           \
-    static inline uint64_t read_dr##n(void)                  \
-    {                                                        \
-        uint64_t v;                                          \
-        __asm__ volatile("mov %%dr" #n ", %0" : "=r"(v));    \
-        return v;                                            \
-    }                                                        \
-    static inline void write_dr##n(uint64_t v)               \
-    {                                                        \
-        __asm__ volatile("mov %0, %%dr" #n ::"r"(v));        \
+#define READ_DR(n)                                        \
+    static inline uint64_t read_dr##n(void)               \
+    {                                                     \
+        uint64_t v;                                       \
+        __asm__ volatile("mov %%dr" #n ", %0" : "=r"(v)); \
+        return v;                                         \
+    }                                                     \
+    static inline void write_dr##n(uint64_t v)            \
+    {                                                     \
+        __asm__ volatile("mov %0, %%dr" #n ::"r"(v));     \
     }
 READ_DR(0)
 READ_DR(1)

@@ -20,7 +20,7 @@
 #ifdef MOLT_LAYOUT_NEXT
 #define LAYOUT_CAT2(x, y) x##y
 #define LAYOUT_CAT(x, y) LAYOUT_CAT2(x, y)
-#define LAYOUT(a, b) \
+#define LAYOUT(a, b)                                  \
     b uint64_t LAYOUT_CAT(layout_hole_, __LINE__)[3]; \
     a
 #else

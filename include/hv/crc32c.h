@@ -7,7 +7,8 @@
 
 #include "hv/types.h"
 
-/* Continues a checksum over n bytes; start with crc = 0. crc32c(crc32c(0, a), b) == crc32c(0, ab). */
+/* Continues a checksum over n bytes; start with crc = 0. So for two pieces that follow each other
+ * crc32c(crc32c(0, a), b) == crc32c(0, ab). */
 uint32_t crc32c(uint32_t crc, const void *data, size_t n);
 
 /* The same by table; crc32c() falls back to it, tests compare the two. */

@@ -53,7 +53,8 @@ void domain_exit(struct domain *d, uint32_t code);
 PRINTF(2, 3) void domain_stop(struct domain *d, const char *fmt, ...);
 void domain_destroy(struct domain *d); /* gives everything back */
 
-/* Guest-physical access, bytes; crosses extents. 0 or -EFAULT (any byte outside: nothing copied). */
+/* Guest-physical access, bytes; crosses extents. 0 or -EFAULT (any byte outside: nothing
+ * copied). */
 MUST_CHECK int domain_read(struct domain *d, uint64_t gpa, void *buf, uint64_t len);
 MUST_CHECK int domain_write(struct domain *d, uint64_t gpa, const void *buf, uint64_t len);
 

@@ -15,8 +15,8 @@
 struct domain;
 
 enum hvm_exit_reason {
-    HVM_EXIT_TIMER,       /* the time slice is over */
-    HVM_EXIT_HOST,        /* host interrupt or NMI, handled by the backend */
+    HVM_EXIT_TIMER, /* the time slice is over */
+    HVM_EXIT_HOST,  /* host interrupt or NMI, handled by the backend */
     HVM_EXIT_CPUID,
     HVM_EXIT_MSR_READ,
     HVM_EXIT_MSR_WRITE,
@@ -24,15 +24,15 @@ enum hvm_exit_reason {
     HVM_EXIT_HLT,
     HVM_EXIT_HYPERCALL,
     HVM_EXIT_XSETBV,
-    HVM_EXIT_CR_WRITE,    /* a write that changes bits the backend keeps: core decides */
-    HVM_EXIT_STAGE2,      /* EPT or NPT violation */
-    HVM_EXIT_UNDEFINED,   /* an instruction the virtual CPU does not have: #UD */
-    HVM_EXIT_NOP,         /* an instruction without effect here (WBINVD, INVD): skip it */
+    HVM_EXIT_CR_WRITE,  /* a write that changes bits the backend keeps: core decides */
+    HVM_EXIT_STAGE2,    /* EPT or NPT violation */
+    HVM_EXIT_UNDEFINED, /* an instruction the virtual CPU does not have: #UD */
+    HVM_EXIT_NOP,       /* an instruction without effect here (WBINVD, INVD): skip it */
     HVM_EXIT_TRIPLE_FAULT,
-    HVM_EXIT_IRQ_WINDOW,  /* interrupts can be taken now */
-    HVM_EXIT_REINJECT,    /* an intercepted exception of the guest's own: back to it */
-    HVM_EXIT_BAD_STATE,   /* entry refused the guest state: code and qualification tell */
-    HVM_EXIT_UNKNOWN,     /* anything else: code is the vendor's */
+    HVM_EXIT_IRQ_WINDOW, /* interrupts can be taken now */
+    HVM_EXIT_REINJECT,   /* an intercepted exception of the guest's own: back to it */
+    HVM_EXIT_BAD_STATE,  /* entry refused the guest state: code and qualification tell */
+    HVM_EXIT_UNKNOWN,    /* anything else: code is the vendor's */
     HVM_EXIT_REASONS
 };
 
@@ -49,7 +49,7 @@ struct hvm_exit {
     uint64_t rip;
     uint8_t insn_length; /* bytes, 0 when unknown */
     uint8_t cpl;
-    bool code64;         /* 64-bit code segment */
+    bool code64; /* 64-bit code segment */
     union {
         struct {
             uint16_t port;
@@ -75,8 +75,16 @@ struct hvm_exit {
 };
 
 enum hvm_reg {
-    HVM_REG_RIP, HVM_REG_RSP, HVM_REG_RFLAGS, HVM_REG_CR0, HVM_REG_CR3, HVM_REG_CR4, HVM_REG_EFER,
-    HVM_REG_PAT, HVM_REG_DR7, HVM_REG_TSC_OFFSET,
+    HVM_REG_RIP,
+    HVM_REG_RSP,
+    HVM_REG_RFLAGS,
+    HVM_REG_CR0,
+    HVM_REG_CR3,
+    HVM_REG_CR4,
+    HVM_REG_EFER,
+    HVM_REG_PAT,
+    HVM_REG_DR7,
+    HVM_REG_TSC_OFFSET,
 };
 
 struct hvm_ops {

@@ -25,8 +25,7 @@ struct kimage_info {
  * [LU_STREAM_VERSION_MIN, LU_STREAM_VERSION]), with *why. Sizes are bounded by nothing but 64 bits
  * here; the caller compares mem_size with its arena.
  */
-MUST_CHECK int kimage_parse(const void *elf, size_t len, struct kimage_info *out,
-                            const char **why);
+MUST_CHECK int kimage_parse(const void *elf, size_t len, struct kimage_info *out, const char **why);
 
 /*
  * Puts the segments at dest_pa (page aligned, mem_size bytes rounded up to pages). `direct`: copied

@@ -21,10 +21,10 @@ struct mb2_module {
 };
 
 struct boot_info {
-    const uint8_t *base;    /* the block */
-    size_t size;            /* its total size, checked */
-    const char *cmdline;    /* inside the block; "" when there is none */
-    const char *loader;     /* boot loader name, "" when there is none */
+    const uint8_t *base; /* the block */
+    size_t size;         /* its total size, checked */
+    const char *cmdline; /* inside the block; "" when there is none */
+    const char *loader;  /* boot loader name, "" when there is none */
     size_t nr_modules;
     const uint8_t *mmap;    /* first memory map entry */
     size_t mmap_entry_size; /* at least 24 */

@@ -11,7 +11,7 @@
 struct vcpu;
 
 struct percpu {
-    struct percpu *self; /* first: `mov rax, [gs:0]` */
+    struct percpu *self;                         /* first: `mov rax, [gs:0]` */
     LAYOUT(unsigned int id; struct vcpu *loaded; /* whose context is in the CPU's registers */
            struct vcpu *current; /* the one running or handled now */
            struct vcpu *run_queue; /* ring of runnable vCPUs, NULL when empty */

@@ -27,11 +27,11 @@ size_t fmt_vstr(char *buf, size_t size, const char *fmt, va_list args);
 NORETURN PRINTF(1, 2) void panic(const char *fmt, ...);
 
 /* Our own invariants; stays on in every build. */
-#define BUG_ON(cond)                                                     \
-    do {                                                                 \
-        if (__builtin_expect(!!(cond), 0)) {                             \
-            panic("BUG: %s at %s:%d", #cond, __FILE__, __LINE__);        \
-        }                                                                \
+#define BUG_ON(cond)                                              \
+    do {                                                          \
+        if (__builtin_expect(!!(cond), 0)) {                      \
+            panic("BUG: %s at %s:%d", #cond, __FILE__, __LINE__); \
+        }                                                         \
     } while (0)
 
 #endif

@@ -45,8 +45,8 @@ void reloc_free(struct reloc_list *list);
 /*
  * The loop itself (arch/x86_64/relocator.asm): position-independent, no stack use beyond its return
  * address, no writes but the list's. Addresses are used as they stand, so the caller has an
- * identity mapping; host tests pass ordinary addresses. Returns 0, or the offending entry when a tag
- * is unknown.
+ * identity mapping; host tests pass ordinary addresses. Returns 0, or the offending entry when a
+ * tag is unknown.
  */
 uint64_t relocate_pages(const uint64_t *list);
 

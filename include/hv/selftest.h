@@ -5,8 +5,8 @@
 #ifndef HV_SELFTEST_H
 #define HV_SELFTEST_H
 
-/* Does what selftest= names, if anything, and panics by it; says so when the name is unknown. A rule
- * that was not enforced is reported as "selftest: NAME: not caught". */
+/* Does what selftest= names, if anything, and panics by it; says so when the name is unknown. A
+ * rule that was not enforced is reported as "selftest: NAME: not caught". */
 void selftest_run(const char *cmdline);
 
 #endif

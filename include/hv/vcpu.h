@@ -13,8 +13,22 @@ struct domain;
 /* General registers in the order of instruction encodings. gpr[GPR_RSP] is kept by the backend's
  * VMCS or VMCB while a vCPU lives: use hvm->reg_get(HVM_REG_RSP). */
 enum gpr {
-    GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI,
-    GPR_R8, GPR_R9, GPR_R10, GPR_R11, GPR_R12, GPR_R13, GPR_R14, GPR_R15,
+    GPR_RAX,
+    GPR_RCX,
+    GPR_RDX,
+    GPR_RBX,
+    GPR_RSP,
+    GPR_RBP,
+    GPR_RSI,
+    GPR_RDI,
+    GPR_R8,
+    GPR_R9,
+    GPR_R10,
+    GPR_R11,
+    GPR_R12,
+    GPR_R13,
+    GPR_R14,
+    GPR_R15,
     GPR_COUNT
 };
 
@@ -34,7 +48,11 @@ struct table_reg {
 
 /* MSRs that a guest has to itself; they stay in the CPU while its vCPU is loaded there. */
 enum guest_msr {
-    GUEST_MSR_STAR, GUEST_MSR_LSTAR, GUEST_MSR_CSTAR, GUEST_MSR_SFMASK, GUEST_MSR_KERNEL_GS_BASE,
+    GUEST_MSR_STAR,
+    GUEST_MSR_LSTAR,
+    GUEST_MSR_CSTAR,
+    GUEST_MSR_SFMASK,
+    GUEST_MSR_KERNEL_GS_BASE,
     GUEST_MSR_TSC_AUX,
     GUEST_MSR_COUNT
 };
@@ -50,8 +68,8 @@ struct vcpu_context {
 /* Architectural state as the manuals define it, free of any vendor's control block. */
 struct vcpu_state {
     LAYOUT(uint64_t gpr[GPR_COUNT]; uint64_t rip; uint64_t rflags; uint64_t cr0; uint64_t cr2;
-           uint64_t cr3; uint64_t cr4; uint64_t cr8; uint64_t efer; uint64_t xcr0; uint64_t dr[4]; uint64_t dr6;
-           uint64_t dr7; uint64_t pdpte[4];
+           uint64_t cr3; uint64_t cr4; uint64_t cr8; uint64_t efer; uint64_t xcr0; uint64_t dr[4];
+           uint64_t dr6; uint64_t dr7; uint64_t pdpte[4];
            ,
            struct segment_reg seg[SEG_COUNT]; struct table_reg gdtr; struct table_reg idtr;
            uint64_t msr[GUEST_MSR_COUNT]; uint64_t sysenter_cs; uint64_t sysenter_esp;

@@ -56,7 +56,7 @@
 #define PIT_GATE_OUT 0x20
 #define PIT_HZ 1193182UL
 
-#define DEBUG_EXIT_PORT 0xf4      /* QEMU isa-debug-exit; also a guest's exit code */
+#define DEBUG_EXIT_PORT 0xf4       /* QEMU isa-debug-exit; also a guest's exit code */
 #define BOCHS_SHUTDOWN_PORT 0x8900 /* Bochs: the bytes of "Shutdown" */
 
 #endif

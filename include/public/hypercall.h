@@ -51,36 +51,37 @@
  * layout keeps working. Strings are NUL-terminated.
  */
 struct hc_info {
-    char version[32];       /* of the running image */
-    char build_id[48];      /* lower-case hex */
-    uint32_t domain_id;     /* the caller's */
-    uint32_t flags;         /* HC_INFO_* */
-    uint64_t updates;       /* successful updates since cold boot */
-    uint64_t tsc_khz;       /* guest TSC frequency */
-    uint64_t memory_bytes;  /* the caller's memory */
+    char version[32];      /* of the running image */
+    char build_id[48];     /* lower-case hex */
+    uint32_t domain_id;    /* the caller's */
+    uint32_t flags;        /* HC_INFO_* */
+    uint64_t updates;      /* successful updates since cold boot */
+    uint64_t tsc_khz;      /* guest TSC frequency */
+    uint64_t memory_bytes; /* the caller's memory */
 };
 
 struct hc_lu_region {
-    uint64_t base;       /* bytes, physical, as are the rest */
+    uint64_t base; /* bytes, physical, as are the rest */
     uint64_t size;
     uint64_t arena_base[2];
     uint64_t arena_size[2];
-    uint32_t active;     /* index of the arena that the running image lives in */
+    uint32_t active; /* index of the arena that the running image lives in */
     uint32_t reserved;
-    uint64_t required;   /* arena bytes that the next image would need now (besides its own size) */
+    uint64_t required; /* arena bytes that the next image would need now (besides its own size) */
 };
 
 /* hc_lu_load.source */
 #define HC_LU_SOURCE_MODULE 0U /* a multiboot2 image module, by index */
 #define HC_LU_SOURCE_PAGES 1U  /* the caller's memory, by list of pages */
-#define HC_LU_MODULE_OTHER 0xffffffffU /* first image module whose build id is not the running one */
+/* hc_lu_load.module: the first image module whose build id is not the running one */
+#define HC_LU_MODULE_OTHER 0xffffffffU
 
 struct hc_lu_load {
     uint32_t source;
-    uint32_t module;  /* HC_LU_SOURCE_MODULE: index, or HC_LU_MODULE_OTHER */
-    uint64_t list;    /* HC_LU_SOURCE_PAGES: address of an array of u64 page frame numbers (GFNs) */
-    uint64_t pages;   /* entries in the list */
-    uint64_t bytes;   /* length of the image: at most pages * 4096, more than (pages - 1) * 4096 */
+    uint32_t module; /* HC_LU_SOURCE_MODULE: index, or HC_LU_MODULE_OTHER */
+    uint64_t list;   /* HC_LU_SOURCE_PAGES: address of an array of u64 page frame numbers (GFNs) */
+    uint64_t pages;  /* entries in the list */
+    uint64_t bytes;  /* length of the image: at most pages * 4096, more than (pages - 1) * 4096 */
 };
 
 /* hc_lu_status.state */
@@ -88,21 +89,21 @@ struct hc_lu_load {
 #define HC_LU_LOADED 1U /* lu_exec may be called */
 
 struct hc_lu_status {
-    uint32_t state;        /* HC_LU_* */
-    int32_t last_result;   /* of the last lu_load or lu_exec: 0 or -HC_E* */
-    uint64_t updates;      /* successful updates since cold boot */
-    uint64_t refused;      /* refused or failed loads and updates since cold boot */
-    uint64_t blackout;     /* of the last successful update: TSC cycles, longest over the vCPUs */
-    uint64_t phase_save;   /* its parts, TSC cycles */
+    uint32_t state;      /* HC_LU_* */
+    int32_t last_result; /* of the last lu_load or lu_exec: 0 or -HC_E* */
+    uint64_t updates;    /* successful updates since cold boot */
+    uint64_t refused;    /* refused or failed loads and updates since cold boot */
+    uint64_t blackout;   /* of the last successful update: TSC cycles, longest over the vCPUs */
+    uint64_t phase_save; /* its parts, TSC cycles */
     uint64_t phase_jump;
     uint64_t phase_boot;
     uint64_t phase_adopt;
     uint64_t phase_resume;
-    uint32_t modules;      /* image modules known */
+    uint32_t modules; /* image modules known */
     uint32_t reserved;
     char loaded_version[32];
     char loaded_build_id[48];
-    char reason[128];      /* why the last load or update was refused; "" if it was not */
+    char reason[128]; /* why the last load or update was refused; "" if it was not */
 };
 
 _Static_assert(sizeof(struct hc_info) == 112, "hc_info layout");

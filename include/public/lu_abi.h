@@ -17,14 +17,14 @@
 #define LU_NOTE_MACHINE_X86_64 0x8664U
 
 struct lu_note {
-    uint32_t machine;       /* LU_NOTE_MACHINE_X86_64 */
-    uint32_t stream_min;    /* stream versions that the image reads, both included */
+    uint32_t machine;    /* LU_NOTE_MACHINE_X86_64 */
+    uint32_t stream_min; /* stream versions that the image reads, both included */
     uint32_t stream_max;
     uint32_t reserved;
-    char version[32];       /* NUL-terminated */
+    char version[32]; /* NUL-terminated */
 };
 
-/* ---- Handover page: the first page of the region ---------------------------------------------- */
+/* ---- Handover page: the first page of the region --------------------------------------------- */
 
 #define LU_HANDOVER_MAGIC UINT64_C(0x31726576444e4148)   /* "HANDver1" */
 #define LU_BREADCRUMB_MAGIC UINT64_C(0x426d75726354444c) /* "LDTcrumB" */
@@ -61,16 +61,16 @@ struct lu_handover {
     uint64_t reserved[20]; /* the way back: re-entry point and tables */
 };
 
-/* ---- MFN list: a chain of pages that name the stream's pages ----------------------------------- */
+/* ---- MFN list: a chain of pages that name the stream's pages --------------------------------- */
 
 #define LU_MFN_LIST_ENTRIES 511U
 
 struct lu_mfn_list_page {
-    uint64_t next_pa;                     /* next list page, 0 in the last */
-    uint64_t mfns[LU_MFN_LIST_ENTRIES];   /* unused ones are 0 */
+    uint64_t next_pa;                   /* next list page, 0 in the last */
+    uint64_t mfns[LU_MFN_LIST_ENTRIES]; /* unused ones are 0 */
 };
 
-/* ---- Stream ------------------------------------------------------------------------------------ */
+/* ---- Stream ---------------------------------------------------------------------------------- */
 
 #define LU_STREAM_MAGIC UINT64_C(0x315352544d746c6d) /* "mltMTRS1" */
 #define LU_STREAM_VERSION 1U
@@ -103,7 +103,7 @@ struct lu_record {
 #define LU_REC_MSRS 9U         /* struct lu_rec_msrs + pairs, after its vCPU */
 #define LU_REC_XSAVE 10U       /* struct lu_rec_xsave + standard-format image, after its vCPU */
 #define LU_REC_CONSOLE (LU_REC_OPTIONAL | 11U) /* struct lu_rec_console + bytes not yet printed */
-#define LU_REC_END 12U         /* struct lu_rec_end, mandatory, last */
+#define LU_REC_END 12U                         /* struct lu_rec_end, mandatory, last */
 
 struct lu_rec_host {
     uint64_t tsc_khz;
@@ -170,11 +170,11 @@ struct lu_rec_vuart {
     uint8_t mcr;
     uint8_t scr;
     uint8_t fcr;
-    uint8_t lsr_errors;  /* LSR bits 1 to 4 */
+    uint8_t lsr_errors; /* LSR bits 1 to 4 */
     uint16_t divisor;
-    uint8_t rx_count;    /* bytes waiting in rx[] */
-    uint8_t flags;       /* LU_VUART_* */
-    uint32_t tx_length;  /* bytes behind the structure: the line without its end */
+    uint8_t rx_count;   /* bytes waiting in rx[] */
+    uint8_t flags;      /* LU_VUART_* */
+    uint32_t tx_length; /* bytes behind the structure: the line without its end */
     uint8_t rx[16];
 };
 
@@ -201,15 +201,16 @@ struct lu_table {
 #define LU_VCPU_SHUTDOWN 2U
 #define LU_VCPU_WAIT_SIPI 3U
 
-/* lu_rec_vcpu.event: an event whose delivery was interrupted or is due, as SDM "Event Injection". */
+/* lu_rec_vcpu.event: an event whose delivery was interrupted or is due, as SDM "Event
+ * Injection". */
 #define LU_EVENT_VALID 0x80000000U
 #define LU_EVENT_ERROR_CODE 0x800U
 
 struct lu_rec_vcpu {
     uint16_t domain;
     uint16_t vcpu;
-    uint32_t activity;   /* LU_VCPU_* */
-    uint64_t gpr[16];    /* rax rcx rdx rbx rsp rbp rsi rdi r8 ... r15 */
+    uint32_t activity; /* LU_VCPU_* */
+    uint64_t gpr[16];  /* rax rcx rdx rbx rsp rbp rsi rdi r8 ... r15 */
     uint64_t rip;
     uint64_t rflags;
     uint64_t cr0;
@@ -222,17 +223,17 @@ struct lu_rec_vcpu {
     uint64_t dr[4];
     uint64_t dr6;
     uint64_t dr7;
-    uint64_t pdpte[4];   /* the loaded ones, in PAE paging */
+    uint64_t pdpte[4];             /* the loaded ones, in PAE paging */
     struct lu_segment segments[8]; /* es cs ss ds fs gs ldtr tr */
     struct lu_table gdtr;
     struct lu_table idtr;
     uint32_t interruptibility; /* bit 0 STI, 1 MOV SS, 3 NMI blocking */
     uint32_t event;            /* LU_EVENT_VALID | type << 8 | vector, error-code bit 11 */
     uint32_t event_error;
-    uint32_t event_length;     /* instruction length for software events */
+    uint32_t event_length; /* instruction length for software events */
     uint64_t pending_debug;
-    uint64_t tsc_offset;       /* guest TSC = host TSC + offset */
-    uint64_t wake_tsc;         /* host TSC at which HC_SLEEP ends, 0 when awake */
+    uint64_t tsc_offset; /* guest TSC = host TSC + offset */
+    uint64_t wake_tsc;   /* host TSC at which HC_SLEEP ends, 0 when awake */
 };
 
 struct lu_rec_msrs {
@@ -250,12 +251,12 @@ struct lu_msr {
 struct lu_rec_xsave {
     uint16_t domain;
     uint16_t vcpu;
-    uint32_t bytes; /* of the image behind the structure */
+    uint32_t bytes;    /* of the image behind the structure */
     uint64_t features; /* XCR0 under which the image was written */
 };
 
 struct lu_rec_console {
-    uint16_t focus;  /* domain that has the keyboard, 0xffff: molt itself */
+    uint16_t focus; /* domain that has the keyboard, 0xffff: molt itself */
     uint16_t reserved;
     uint32_t length; /* bytes behind the structure */
 };

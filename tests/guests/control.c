@@ -214,9 +214,9 @@ static void update(unsigned int n)
 static _Noreturn void final_report(void)
 {
     struct area *areas[] = {
-        &mempat_area, &gpr_area,     &fpu_area,    &avx_area,    &avx512_area, &xcr0_area,
-        &msr_area,    &control_area, &tables_area, &debug_area,  &paging_area, &cpuid_area,
-        &clock_area,
+        &mempat_area, &gpr_area,   &fpu_area,     &avx_area,    &avx512_area,
+        &xcr0_area,   &msr_area,   &control_area, &tables_area, &debug_area,
+        &paging_area, &cpuid_area, &clock_area,
     };
 
     mempat_verify_all(NULL);

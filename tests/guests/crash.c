@@ -86,10 +86,10 @@ static void do_vmxon(void)
     uint64_t operand = 0x1000;
 
     report(fault_call(set_vmxe, NULL) && last_fault.vector == VEC_GP, "crash",
-                "CR4.VMXE raises #GP");
+           "CR4.VMXE raises #GP");
     report(fault_call(vmxon, &operand) &&
-                     (last_fault.vector == VEC_UD || last_fault.vector == VEC_GP),
-                 "crash", "VMXON raises an exception");
+               (last_fault.vector == VEC_UD || last_fault.vector == VEC_GP),
+           "crash", "VMXON raises an exception");
     report_end();
 }
 

@@ -52,8 +52,9 @@ static void expect(const char *what, int64_t r, int want1, int want2)
         report(false, "refuse", "%s: returned %" P64 "d, expected %d or %d", what, r, -want1,
                -want2);
     } else if (s.last_result != r || s.refused != refused + 1) {
-        report(false, "refuse", "%s: last result %d after %" P64 "d, refused %" P64 "u after %" P64
-               "u", what, s.last_result, r, s.refused, refused);
+        report(false, "refuse",
+               "%s: last result %d after %" P64 "d, refused %" P64 "u after %" P64 "u", what,
+               s.last_result, r, s.refused, refused);
     } else if (s.reason[0] == '\0' || !terminated(s.reason, sizeof(s.reason))) {
         report(false, "refuse", "%s: no reason given", what);
     } else {
@@ -68,8 +69,8 @@ static void expect_argument(const char *what, int64_t r, int want1, int want2)
     struct hc_lu_status s = get_status();
     bool ok = r < 0 && (r == -want1 || (want2 != 0 && r == -want2));
 
-    report(ok && s.refused - refused <= 1, "argument", "%s: %" P64 "d, refused %" P64 "u after %"
-           P64 "u", what, r, s.refused, refused);
+    report(ok && s.refused - refused <= 1, "argument",
+           "%s: %" P64 "d, refused %" P64 "u after %" P64 "u", what, r, s.refused, refused);
     refused = s.refused;
 }
 
@@ -264,7 +265,8 @@ static void test_page_list(void)
     molt_info(&info);
     image_scatter(&work, &rng, &load);
     list[load.pages / 2] = (info.memory_bytes > 0xc0000000U ? info.memory_bytes + 0x40000000U
-                                                           : info.memory_bytes) / PAGE_SIZE;
+                                                            : info.memory_bytes) /
+                           PAGE_SIZE;
     expect("page just behind the memory", molt_load(&load), HC_EFAULT, 0);
     for (size_t i = 0; i < ARRAY_SIZE(bad_gfns); i++) {
         image_scatter(&work, &rng, &load);

@@ -54,8 +54,8 @@ static void window(void)
 int guest_main(void)
 {
     struct area *const areas[] = {
-        &gpr_area,   &fpu_area,     &avx_area,    &avx512_area, &xcr0_area,  &pkru_area,
-        &msr_area,   &debug_area,   &control_area, &tables_area, &paging_area, &cpuid_area,
+        &gpr_area, &fpu_area,   &avx_area,     &avx512_area, &xcr0_area,   &pkru_area,
+        &msr_area, &debug_area, &control_area, &tables_area, &paging_area, &cpuid_area,
     };
 
     ram_init(false);

@@ -11,8 +11,10 @@ WORLD_SRCS := $(filter-out core/main.c core/panic.c core/printk.c core/version.c
 	tests/host/fakes/machine.c tests/host/fakes/alloc_fail.c tests/host/fakes/hvm.c \
 	tests/host/fakes/seam.c tests/host/fakes/world.c
 
-WORLD_TESTS := test_restore
+WORLD_TESTS := test_restore test_restore_check
 
-HOST_TESTS += $(WORLD_TESTS)
-$(foreach t,$(WORLD_TESTS),$(eval $(t)_SRCS := $(WORLD_SRCS) lu/update.c)\
+HOST_TESTS += $(WORLD_TESTS) test_vcpu_record test_update
+$(foreach t,$(WORLD_TESTS) test_update,$(eval $(t)_SRCS := $(WORLD_SRCS))\
 	$(eval $(t)_LDFLAGS := $(ALLOC_FAIL_LDFLAGS)))
+$(foreach t,$(WORLD_TESTS),$(eval $(t)_SRCS += lu/update.c))
+test_vcpu_record_SRCS := lu/vcpu_record.c tests/host/fakes/machine.c

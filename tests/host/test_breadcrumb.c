@@ -187,16 +187,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
             test_breadcrumb_find__after_the_relocator__gives_the_pointer, setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            test_breadcrumb_find__garbage_or_fresh_page__finds_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_breadcrumb_find__garbage_or_fresh_page__finds_none,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_breadcrumb_reset__stamps_taken_before__stay, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_breadcrumb_find__another_nonce__is_stale, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_breadcrumb_find__each_bit_flipped__is_refused, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(
-            test_breadcrumb_clear__found_one__is_never_found_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_breadcrumb_clear__found_one__is_never_found_again,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_breadcrumb_emit__cut_after_each_write__magic_comes_last, setup, teardown),
         cmocka_unit_test_setup_teardown(test_breadcrumb_emit__no_memory__says_so, setup, teardown),

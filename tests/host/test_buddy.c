@@ -375,8 +375,8 @@ static void test_free__claimed_blocks_ahead_of_opening__not_fed_twice(void **sta
         paddr_t pa;
         unsigned int order;
     } rows[] = {
-        {MIB(512), 17}, {MIB(4), 9},           {MIB(6), 9},   {MIB(8) + 0x3000, 0},
-        {GIB(5), 18},   {GIB(6) + 0x8000, 3},  {GIB(7), 9},   {MIB(42), 9},
+        {MIB(512), 17}, {MIB(4), 9},          {MIB(6), 9}, {MIB(8) + 0x3000, 0},
+        {GIB(5), 18},   {GIB(6) + 0x8000, 3}, {GIB(7), 9}, {MIB(42), 9},
     };
     for (unsigned int slice = 1; slice < 40; slice += 3) {
         setup(state);

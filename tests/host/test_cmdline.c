@@ -41,11 +41,20 @@ static void test_cmdline_get__lines__last_whole_key_wins(void **state)
         const char *key;
         const char *value; /* NULL: not there */
     } cases[] = {
-        {"a=1 b=2", "a", "1"},     {"a=1 b=2", "b", "2"},       {"a=1 b=2", "c", NULL},
-        {"a=1 a=2 a=3", "a", "3"}, {"a=1 a", "a", ""},          {"quiet", "quiet", ""},
-        {"quieter", "quiet", NULL}, {"qui", "quiet", NULL},     {"a=", "a", ""},
-        {"a=b=c", "a", "b=c"},     {"=x", "", "x"},             {"xa=1", "a", NULL},
-        {"", "a", NULL},           {"  a=1,2-3@4  ", "a", "1,2-3@4"},
+        {"a=1 b=2", "a", "1"},
+        {"a=1 b=2", "b", "2"},
+        {"a=1 b=2", "c", NULL},
+        {"a=1 a=2 a=3", "a", "3"},
+        {"a=1 a", "a", ""},
+        {"quiet", "quiet", ""},
+        {"quieter", "quiet", NULL},
+        {"qui", "quiet", NULL},
+        {"a=", "a", ""},
+        {"a=b=c", "a", "b=c"},
+        {"=x", "", "x"},
+        {"xa=1", "a", NULL},
+        {"", "a", NULL},
+        {"  a=1,2-3@4  ", "a", "1,2-3@4"},
     };
     struct str_span v;
 

@@ -122,8 +122,8 @@ static void check_against_model(const struct e820_range *in, size_t nr_in, const
         }
     }
     for (size_t p = 0; p < UNITS; p += 4) {
-        bool whole =
-            type[p] == RAM && type[p + 1] == RAM && type[p + 2] == RAM && type[p + 3] == RAM;
+        bool whole = type[p] == RAM && type[p + 1] == RAM && type[p + 2] == RAM &&
+                     type[p + 3] == RAM;
 
         for (size_t u = p; u < p + 4; u++) {
             type[u] = type[u] == RAM && !whole ? 0 : type[u];

@@ -20,21 +20,22 @@
 #pragma GCC diagnostic ignored "-Wformat-overflow"
 #pragma GCC diagnostic ignored "-Wformat-truncation"
 
-#define SAME_AS_LIBC(...)                                                  \
-    do {                                                                   \
-        char ours_[128];                                                   \
-        char libc_[128];                                                   \
-        size_t n_ = fmt_str(ours_, sizeof(ours_), __VA_ARGS__);            \
-        int m_ = snprintf(libc_, sizeof(libc_), __VA_ARGS__);              \
-        assert_string_equal(ours_, libc_);                                 \
-        assert_int_equal(n_, m_);                                          \
+#define SAME_AS_LIBC(...)                                       \
+    do {                                                        \
+        char ours_[128];                                        \
+        char libc_[128];                                        \
+        size_t n_ = fmt_str(ours_, sizeof(ours_), __VA_ARGS__); \
+        int m_ = snprintf(libc_, sizeof(libc_), __VA_ARGS__);   \
+        assert_string_equal(ours_, libc_);                      \
+        assert_int_equal(n_, m_);                               \
     } while (0)
 
 static void test_fmt_str__integers__as_libc(void **state)
 {
     static const long long values[] = {
-        0, 1, -1, 9, 10, 127, 128, 255, 256, -128, -129, 32767, 32768, 65535, 65536, INT_MAX,
-        INT_MIN, UINT_MAX, LLONG_MAX, LLONG_MIN, 0x123456789abcdef,
+        0,     1,       -1,      9,        10,        127,       128,
+        255,   256,     -128,    -129,     32767,     32768,     65535,
+        65536, INT_MAX, INT_MIN, UINT_MAX, LLONG_MAX, LLONG_MIN, 0x123456789abcdef,
     };
 
     (void)state;

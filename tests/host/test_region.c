@@ -63,8 +63,14 @@ static int find(const struct machine *m, struct lu_region *out, const char **why
     return rc;
 }
 
-#define RAM(start, end) {start, end, 1}
-#define FW(start, end) {start, end, 2}
+#define RAM(start, end) \
+    {                   \
+        start, end, 1   \
+    }
+#define FW(start, end) \
+    {                  \
+        start, end, 2  \
+    }
 #define PC_LOW RAM(0, 0x9fc00), FW(0x9fc00, 0x100000)
 
 static const struct machine cases[] = {

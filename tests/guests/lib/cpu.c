@@ -41,8 +41,10 @@ uint64_t gdt[GDT_ENTRIES] __attribute__((aligned(16))) = {
     0x00cffb000000ffff, /* SEL_USER_CODE32 */
     0x00cff3000000ffff, /* SEL_USER_DATA */
     0x00affb000000ffff, /* SEL_USER_CODE */
-    0, 0,               /* SEL_TSS */
-    0, 0,               /* SEL_LDT */
+    0,
+    0, /* SEL_TSS */
+    0,
+    0,                  /* SEL_LDT */
     0x00cf13000000ffff, /* SEL_ABSENT */
 };
 static uint64_t ldt[2] __attribute__((aligned(16))) = {0x00cf93000000ffff, 0};

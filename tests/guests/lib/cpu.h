@@ -16,7 +16,7 @@
 #define SEL_USER_CODE 0x2bU
 #define SEL_TSS 0x30U
 #define SEL_LDT 0x40U
-#define SEL_ABSENT 0x50U  /* data, not present */
+#define SEL_ABSENT 0x50U   /* data, not present */
 #define SEL_LDT_DATA 0x04U /* first entry of the LDT: data */
 #define GDT_ENTRIES 11
 #define STAR_SELECTORS ((uint64_t)0x001b0008 << 32)

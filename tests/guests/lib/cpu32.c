@@ -69,22 +69,22 @@ uint32_t debug_hits(void)
     return h;
 }
 
-#define READ_SEGMENT(name, segment)                                           \
-    bool name(uint32_t offset, uint32_t *value, uint32_t *vector)             \
-    {                                                                         \
-        uint32_t v = 0;                                                       \
-                                                                              \
-        fixup_vector = UINT32_MAX;                                            \
-        __asm__ volatile("movl $1f, %1\n\t"                                   \
-                         "movl %%" segment ":(%2), %0\n"                      \
-                         "1:\n\t"                                             \
-                         "movl $0, %1"                                        \
-                         : "+&r"(v), "+m"(fixup)                              \
-                         : "r"(offset)                                        \
-                         : "memory");                                         \
-        *value = v;                                                           \
-        *vector = fixup_vector;                                               \
-        return fixup_vector == UINT32_MAX;                                    \
+#define READ_SEGMENT(name, segment)                               \
+    bool name(uint32_t offset, uint32_t *value, uint32_t *vector) \
+    {                                                             \
+        uint32_t v = 0;                                           \
+                                                                  \
+        fixup_vector = UINT32_MAX;                                \
+        __asm__ volatile("movl $1f, %1\n\t"                       \
+                         "movl %%" segment ":(%2), %0\n"          \
+                         "1:\n\t"                                 \
+                         "movl $0, %1"                            \
+                         : "+&r"(v), "+m"(fixup)                  \
+                         : "r"(offset)                            \
+                         : "memory");                             \
+        *value = v;                                               \
+        *vector = fixup_vector;                                   \
+        return fixup_vector == UINT32_MAX;                        \
     }
 
 READ_SEGMENT(read_fs, "fs")

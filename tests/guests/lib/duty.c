@@ -82,8 +82,7 @@ static void poll(void)
         damage("hypercall", "HC_INFO returned %" P64 "d", r);
     }
     if (info.domain_id != first.domain_id || info.memory_bytes != first.memory_bytes ||
-        info.tsc_khz != first.tsc_khz ||
-        ((info.flags ^ first.flags) & HC_INFO_CONTROL) != 0) {
+        info.tsc_khz != first.tsc_khz || ((info.flags ^ first.flags) & HC_INFO_CONTROL) != 0) {
         damage("hypercall",
                "HC_INFO changed: domain %u -> %u, memory %" P64 "u -> %" P64 "u, kHz %" P64
                "u -> %" P64 "u, flags 0x%x -> 0x%x",

@@ -62,8 +62,8 @@ static void verify(const char *ring)
     gpr_in[GPR_RCX] = 0; /* counted down */
     i = gpr_difference(0);
     if (i != GPR_COUNT) {
-        damage("gpr", "%s: %s: expected 0x%" P64 "x, got 0x%" P64 "x", ring, gpr_name(i),
-               gpr_in[i], gpr_out[i]);
+        damage("gpr", "%s: %s: expected 0x%" P64 "x, got 0x%" P64 "x", ring, gpr_name(i), gpr_in[i],
+               gpr_out[i]);
     }
     gpr_area.checks++;
 }

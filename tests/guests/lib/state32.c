@@ -103,8 +103,8 @@ static void begin_segments(uint64_t *random)
     }
     want.gs_low = 0x1000 + ((uint32_t)rand64(random) & 0xff00U);
     gs_base = (uintptr_t)segment_data[1] - want.gs_low;
-    gdt32[SEL32_FS / 8] =
-        descriptor32((uintptr_t)segment_data[0], SEGMENT_BYTES - 1, TYPE_DATA, FLAGS_32BIT);
+    gdt32[SEL32_FS / 8] = descriptor32((uintptr_t)segment_data[0], SEGMENT_BYTES - 1, TYPE_DATA,
+                                       FLAGS_32BIT);
     gdt32[SEL32_GS / 8] = descriptor32(gs_base, want.gs_low - 1, TYPE_DATA_DOWN, FLAGS_32BIT);
     __asm__ volatile("mov %0, %%fs\n\tmov %1, %%gs" ::"r"(SEL32_FS), "r"(SEL32_GS) : "memory");
     gdt32[SEL32_FS / 8] = 0;
@@ -215,8 +215,7 @@ static void begin_debug(uint64_t *random)
         static const uint32_t lengths[4] = {0, 1, 3, 3};
 
         want.dr[i] = (uintptr_t)&watched[i * 16];
-        want.dr7 |= 1U << (16 + i * 4) | lengths[r & 3U] << (18 + i * 4) |
-                    (r >> 8 & 3U) << (i * 2);
+        want.dr7 |= 1U << (16 + i * 4) | lengths[r & 3U] << (18 + i * 4) | (r >> 8 & 3U) << (i * 2);
     }
     write_dr0(want.dr[0]);
     write_dr1(want.dr[1]);

@@ -256,9 +256,9 @@ static inline void cpu_pause(void)
         __asm__ volatile("mov %%" reg ", %0" : "=r"(v)::"memory"); \
         return v;                                                  \
     }
-#define X86_WRITE_REG(name, reg)                              \
-    static inline void write_##name(uintptr_t v)              \
-    {                                                         \
+#define X86_WRITE_REG(name, reg)                                \
+    static inline void write_##name(uintptr_t v)                \
+    {                                                           \
         __asm__ volatile("mov %0, %%" reg ::"r"(v) : "memory"); \
     }
 #define X86_REG(name, reg)  \

@@ -196,14 +196,20 @@ static void check_xcr0(void)
     group_begin("control");
     if (xcr0 != 0) {
         const uint64_t bad_values[] = {
-            0, XCR0_SSE, xcr0 & ~XCR0_X87, XCR0_X87 | XCR0_AVX,
+            0,
+            XCR0_SSE,
+            xcr0 & ~XCR0_X87,
+            XCR0_X87 | XCR0_AVX,
             XCR0_X87 | XCR0_SSE | XCR0_OPMASK,
             XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_ZMM_HI,
             XCR0_X87 | XCR0_SSE | XCR0_AVX512,
             XCR0_X87 | XCR0_SSE | XCR0_BNDREGS,
         };
         const uint64_t good_values[] = {
-            XCR0_X87, XCR0_X87 | XCR0_SSE, XCR0_X87 | XCR0_SSE | (can & XCR0_AVX), xcr0,
+            XCR0_X87,
+            XCR0_X87 | XCR0_SSE,
+            XCR0_X87 | XCR0_SSE | (can & XCR0_AVX),
+            xcr0,
         };
 
         for (size_t i = 0; i < ARRAY_SIZE(bad_values); i++) {

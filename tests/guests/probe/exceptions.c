@@ -255,8 +255,8 @@ static void check_vectors(void)
     expect_fault("UD2", do_ud2, NULL, VEC_UD, 0);
     expect_fault("LOCK NOP", do_lock_nop, NULL, VEC_UD, 0);
     expect_fault("16-byte instruction", do_long_instruction, NULL, VEC_GP, 0);
-    check(fault_call(do_int_gate, NULL) && last_fault.vector == GATE_TEST, "INT 0x30: vector %" P64
-          "u", last_fault.vector);
+    check(fault_call(do_int_gate, NULL) && last_fault.vector == GATE_TEST,
+          "INT 0x30: vector %" P64 "u", last_fault.vector);
     check(fault_call(do_user_int, NULL) && last_fault.vector == VEC_GP,
           "INT 0x30 in ring 3: vector %" P64 "u", last_fault.vector);
     check((last_fault.cs & 3U) == 3, "CS 0x%" P64 "x of a fault in ring 3", last_fault.cs);

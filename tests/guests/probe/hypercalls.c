@@ -34,8 +34,18 @@ static void check_numbers(void)
 {
     static const uint64_t unknown[] = {3, 4, 7, 14, 15};
     static const uint64_t control_or_unknown[] = {
-        20, 21, 63, 64, 1000, 0x7fffffff, 0x80000000, 0xffffffff, (uint64_t)1 << 32,
-        ((uint64_t)1 << 32) + 1, (uint64_t)1 << 63, UINT64_MAX,
+        20,
+        21,
+        63,
+        64,
+        1000,
+        0x7fffffff,
+        0x80000000,
+        0xffffffff,
+        (uint64_t)1 << 32,
+        ((uint64_t)1 << 32) + 1,
+        (uint64_t)1 << 63,
+        UINT64_MAX,
     };
 
     group_begin("hypercall");
@@ -105,9 +115,16 @@ static void check_pointers(void)
 {
     const uint64_t size = sizeof(struct hc_info);
     const uint64_t outside[] = {
-        memory_end(), memory_end() + PAGE_SIZE, (uint64_t)1 << 36, (uint64_t)1 << 46,
-        (uint64_t)1 << 52, (uint64_t)1 << 63, UINT64_MAX - PAGE_SIZE + 1, UINT64_MAX - 64,
-        UINT64_MAX, info.memory_bytes > 3 * GIB ? 3 * GIB : 0xfee00000U,
+        memory_end(),
+        memory_end() + PAGE_SIZE,
+        (uint64_t)1 << 36,
+        (uint64_t)1 << 46,
+        (uint64_t)1 << 52,
+        (uint64_t)1 << 63,
+        UINT64_MAX - PAGE_SIZE + 1,
+        UINT64_MAX - 64,
+        UINT64_MAX,
+        info.memory_bytes > 3 * GIB ? 3 * GIB : 0xfee00000U,
     };
     static const size_t offsets[] = {0, 1, 7, PAGE_SIZE - 112, PAGE_SIZE - 1, PAGE_SIZE - 56};
     uint8_t *last = (uint8_t *)(uintptr_t)(memory_end() - 64);

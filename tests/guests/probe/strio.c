@@ -26,11 +26,12 @@ static void do_outsb(void *arg)
 
     /* Stored even when a fault ends it: RSI and RCX say how far it came. */
     if (s->backwards) {
-        __asm__ volatile("std; rep outsb; cld" : "+S"(s->rdi_or_rsi), "+c"(s->rcx)
-                         : "d"(s->port) : "memory");
+        __asm__ volatile("std; rep outsb; cld"
+                         : "+S"(s->rdi_or_rsi), "+c"(s->rcx)
+                         : "d"(s->port)
+                         : "memory");
     } else {
-        __asm__ volatile("rep outsb" : "+S"(s->rdi_or_rsi), "+c"(s->rcx)
-                         : "d"(s->port) : "memory");
+        __asm__ volatile("rep outsb" : "+S"(s->rdi_or_rsi), "+c"(s->rcx) : "d"(s->port) : "memory");
     }
 }
 
@@ -39,11 +40,12 @@ static void do_insb(void *arg)
     struct string_io *s = arg;
 
     if (s->backwards) {
-        __asm__ volatile("std; rep insb; cld" : "+D"(s->rdi_or_rsi), "+c"(s->rcx)
-                         : "d"(s->port) : "memory");
+        __asm__ volatile("std; rep insb; cld"
+                         : "+D"(s->rdi_or_rsi), "+c"(s->rcx)
+                         : "d"(s->port)
+                         : "memory");
     } else {
-        __asm__ volatile("rep insb" : "+D"(s->rdi_or_rsi), "+c"(s->rcx)
-                         : "d"(s->port) : "memory");
+        __asm__ volatile("rep insb" : "+D"(s->rdi_or_rsi), "+c"(s->rcx) : "d"(s->port) : "memory");
     }
 }
 
@@ -71,8 +73,9 @@ static void check_single(void)
     __asm__ volatile("insb" : "+D"(to), "+c"(rcx) : "d"(UART_DATA) : "memory");
     loopback(false);
     group_begin("strio");
-    check(from == &out + 1 && to == &in[2] && rcx == 77, "RSI moved by %" P64 "d, RDI by %" P64
-          "d, RCX is %" P64 "u", (int64_t)(from - &out), (int64_t)(to - &in[1]), rcx);
+    check(from == &out + 1 && to == &in[2] && rcx == 77,
+          "RSI moved by %" P64 "d, RDI by %" P64 "d, RCX is %" P64 "u", (int64_t)(from - &out),
+          (int64_t)(to - &in[1]), rcx);
     check(in[0] == 0 && in[1] == out && in[2] == 0, "got %02x %02x %02x", in[0], in[1], in[2]);
     group_end("single OUTSB and INSB");
 }
@@ -110,10 +113,10 @@ static void check_repeated(bool backwards)
     }
     group_begin("strio");
     check(out.rcx == 0 && in.rcx == 0, "RCX is %" P64 "u and %" P64 "u", out.rcx, in.rcx);
-    check(out.rdi_or_rsi == (backwards ? border - 8 : border - 7 + FIFO_BYTES), "RSI is 0x%" P64
-          "x", out.rdi_or_rsi);
-    check(in.rdi_or_rsi == (backwards ? border - 10 : border - 9 + FIFO_BYTES), "RDI is 0x%" P64
-          "x", in.rdi_or_rsi);
+    check(out.rdi_or_rsi == (backwards ? border - 8 : border - 7 + FIFO_BYTES),
+          "RSI is 0x%" P64 "x", out.rdi_or_rsi);
+    check(in.rdi_or_rsi == (backwards ? border - 10 : border - 9 + FIFO_BYTES),
+          "RDI is 0x%" P64 "x", in.rdi_or_rsi);
     check(same, "the bytes differ");
     group_end(backwards ? "REP OUTSB and INSB backwards" : "REP OUTSB and INSB across pages");
 }
@@ -217,8 +220,10 @@ static void check_addressing(void)
     console_drain();
 
     wrmsr(MSR_FS_BASE, (uintptr_t)text - offset);
-    __asm__ volatile("rep outsb %%fs:(%%rsi), %%dx" : "+S"(offset), "+c"(count)
-                     : "d"(UART_DATA) : "memory");
+    __asm__ volatile("rep outsb %%fs:(%%rsi), %%dx"
+                     : "+S"(offset), "+c"(count)
+                     : "d"(UART_DATA)
+                     : "memory");
     wrmsr(MSR_FS_BASE, old);
     from += 14;
     n -= 14;

@@ -87,8 +87,8 @@ static inline void elf_image_make(struct elf_image *e)
         .phnum = IMAGE_PHDRS,
     };
     e->ph[0] = elf_load(ELF_PF_R | ELF_PF_X, IMAGE_CODE, 0, IMAGE_CODE_BYTES, IMAGE_CODE_BYTES);
-    e->ph[1] =
-        elf_load(ELF_PF_R, IMAGE_RODATA, IMAGE_RODATA_AT, IMAGE_RODATA_BYTES, IMAGE_RODATA_BYTES);
+    e->ph[1] = elf_load(ELF_PF_R, IMAGE_RODATA, IMAGE_RODATA_AT, IMAGE_RODATA_BYTES,
+                        IMAGE_RODATA_BYTES);
     e->ph[2] = elf_load(ELF_PF_R | ELF_PF_W, IMAGE_DATA, IMAGE_DATA_AT, IMAGE_DATA_BYTES,
                         IMAGE_MEM_BYTES - IMAGE_DATA_AT);
     e->ph[3] = (struct elf64_phdr){

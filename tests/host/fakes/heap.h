@@ -29,16 +29,16 @@ extern bool heap_has_crc32;
 /* HEAP_PANICS(statement): true when the statement panicked. A panic outside of it aborts. */
 extern jmp_buf heap_panic_jmp;
 extern bool heap_panic_armed;
-#define HEAP_PANICS(statement)                \
-    __extension__({                           \
-        volatile bool heap_panicked_ = true;  \
-        heap_panic_armed = true;              \
-        if (setjmp(heap_panic_jmp) == 0) {    \
-            statement;                        \
-            heap_panicked_ = false;           \
-        }                                     \
-        heap_panic_armed = false;             \
-        heap_panicked_;                       \
+#define HEAP_PANICS(statement)               \
+    __extension__({                          \
+        volatile bool heap_panicked_ = true; \
+        heap_panic_armed = true;             \
+        if (setjmp(heap_panic_jmp) == 0) {   \
+            statement;                       \
+            heap_panicked_ = false;          \
+        }                                    \
+        heap_panic_armed = false;            \
+        heap_panicked_;                      \
     })
 
 #endif

@@ -61,6 +61,31 @@ static void *map_or_die(void *at, size_t bytes, int prot, int flags, int fd, off
     return p;
 }
 
+void fake_vmap_reset(void)
+{
+    int fixed = vmap_va != NULL ? MAP_FIXED : 0;
+
+    vmap_va = map_or_die(vmap_va, FAKE_VMAP_PAGES * PAGE_SIZE, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
+    vmap_frames = map_or_die(vmap_frames, FAKE_VMAP_PAGES * sizeof(*vmap_frames),
+                             PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
+    vmap_mapped = 0;
+    vmap_maps_left = -1;
+}
+
+void fake_machine_map_identity(paddr_t start, paddr_t end)
+{
+    map_or_die((void *)(uintptr_t)start, end - start, PROT_READ | PROT_WRITE,
+               MAP_SHARED | MAP_FIXED_NOREPLACE, ram_fd, (off_t)start);
+}
+
+void fake_machine_unmap_identity(paddr_t start, paddr_t end)
+{
+    if (munmap((void *)(uintptr_t)start, end - start) != 0) {
+        die("fake machine: munmap");
+    }
+}
+
 void fake_machine_reset(void)
 {
     while (nr_poisoned > 0) {
@@ -78,12 +103,7 @@ void fake_machine_reset(void)
     }
     int fixed = ram_va != NULL ? MAP_FIXED : 0;
     ram_va = map_or_die(ram_va, FAKE_RAM_MAX, PROT_NONE, MAP_SHARED | fixed, ram_fd, 0);
-    vmap_va = map_or_die(vmap_va, FAKE_VMAP_PAGES * PAGE_SIZE, PROT_NONE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
-    vmap_frames = map_or_die(vmap_frames, FAKE_VMAP_PAGES * sizeof(*vmap_frames),
-                             PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
-    vmap_mapped = 0;
-    vmap_maps_left = -1;
+    fake_vmap_reset();
     ram_map.nr = 0;
     fake_tsc = 1000;
     fake_tsc_step = 100;

@@ -47,6 +47,14 @@ uint64_t fake_machine_touched_pages(void);
 /* Direct-map address of a physical address. */
 void *fake_va(paddr_t pa);
 
+/* RAM of low addresses at those very addresses as well, for code that takes physical addresses as
+ * they stand (the relocator), and no longer. */
+void fake_machine_map_identity(paddr_t start, paddr_t end);
+void fake_machine_unmap_identity(paddr_t start, paddr_t end);
+
+/* vmap space empty, as the next image's page tables have it. */
+void fake_vmap_reset(void);
+
 /* vmap space: pages mapped now; vmap_pt_map() fails after n more successes (n < 0: never). */
 uint64_t fake_vmap_mapped(void);
 void fake_vmap_fail_after(long n);
@@ -72,16 +80,16 @@ void fake_log_clear(void);
  */
 extern jmp_buf fake_panic_jmp;
 extern bool fake_panic_armed;
-#define FAKE_PANICS(statement)                                \
-    __extension__({                                           \
-        volatile bool fake_panicked_ = true;                  \
-        fake_panic_armed = true;                              \
-        if (setjmp(fake_panic_jmp) == 0) {                    \
-            statement;                                        \
-            fake_panicked_ = false;                           \
-        }                                                     \
-        fake_panic_armed = false;                             \
-        fake_panicked_;                                       \
+#define FAKE_PANICS(statement)               \
+    __extension__({                          \
+        volatile bool fake_panicked_ = true; \
+        fake_panic_armed = true;             \
+        if (setjmp(fake_panic_jmp) == 0) {   \
+            statement;                       \
+            fake_panicked_ = false;          \
+        }                                    \
+        fake_panic_armed = false;            \
+        fake_panicked_;                      \
     })
 
 #endif

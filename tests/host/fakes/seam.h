@@ -41,16 +41,16 @@ void fake_serial_clear(void);
  * back here; outside of it they abort. */
 extern jmp_buf fake_end_jmp;
 extern bool fake_end_armed;
-#define FAKE_ENDS(statement)                 \
-    __extension__({                          \
-        volatile bool fake_ended_ = true;    \
-        fake_end_armed = true;               \
-        if (setjmp(fake_end_jmp) == 0) {     \
-            statement;                       \
-            fake_ended_ = false;             \
-        }                                    \
-        fake_end_armed = false;              \
-        fake_ended_;                         \
+#define FAKE_ENDS(statement)              \
+    __extension__({                       \
+        volatile bool fake_ended_ = true; \
+        fake_end_armed = true;            \
+        if (setjmp(fake_end_jmp) == 0) {  \
+            statement;                    \
+            fake_ended_ = false;          \
+        }                                 \
+        fake_end_armed = false;           \
+        fake_ended_;                      \
     })
 
 extern struct fake_end {

@@ -22,8 +22,8 @@
 #include "hv/memory.h"
 #include "hv/modules.h"
 #include "hv/printk.h"
-#include "hv/seam.h"
 #include "hv/sched.h"
+#include "hv/seam.h"
 #include "hv/slab.h"
 #include "hv/time.h"
 #include "hv/vmap.h"
@@ -54,19 +54,15 @@ static void host_features(void)
 /* Whatever the last image left in the console leaves through the port. */
 static void console_empty(void)
 {
-    struct console_piece pieces[2];
-
+    console_pause_end();
     fake_serial_left = -1;
     fake_serial_type("\0010", 2);
-    do {
-        console_poll();
-        console_pending(pieces);
-    } while (pieces[0].len != 0);
     console_poll();
-    console_pause_end();
+    console_poll();
+    console_drain();
 }
 
-void world_reset(void)
+void world_reset_low(void)
 {
     fake_fail_alloc_after(-1);
     fake_machine_reset();
@@ -75,8 +71,13 @@ void world_reset(void)
     fake_machine_add_ram(MIB(1), MIB(40));
     fake_machine_add_other(MIB(40), MIB(40) + PAGE_SIZE, 2);
     fake_machine_add_ram(MIB(40) + PAGE_SIZE, MIB(64));
-    fake_machine_add_ram(WORLD_HIGH, WORLD_HIGH_END);
     host_features();
+}
+
+void world_reset(void)
+{
+    world_reset_low();
+    fake_machine_add_ram(WORLD_HIGH, WORLD_HIGH_END);
 }
 
 static paddr_t bad_in_arena(paddr_t start, paddr_t end)
@@ -84,41 +85,70 @@ static paddr_t bad_in_arena(paddr_t start, paddr_t end)
     return cmdline_bad_in_range(info.cmdline, start, end);
 }
 
-/* As a boot loader would tell it. */
-static void make_info(void)
+const void *world_info(size_t *bytes)
 {
     const struct e820 *map = fake_machine_e820();
-    const char *why = "";
 
     block_begin(&info_block);
     block_string(&info_block, 1, WORLD_CMDLINE);
+    block_string(&info_block, 2, "a boot loader");
     block_mmap(&info_block, map->ranges, map->nr, 0);
     block_end(&info_block);
-    must(mb2_parse(info_block.bytes, info_block.used, &info, &why) == 0, why);
+    *bytes = info_block.used;
+    return info_block.bytes;
 }
 
-void world_boot_closed(unsigned int arena, bool virtualization)
+/* No state of the image before is left, and this one's boot information is known. */
+static void new_image(const void *block, size_t max, bool virtualization)
 {
-    struct lu_region region = {WORLD_REGION, WORLD_REGION_SIZE};
+    const char *why = "";
 
     fake_fail_alloc_after(-1);
-    make_info();
+    must(mb2_parse(block, max, &info, &why) == 0, why);
     console_empty();
     domain_list = NULL;
     image_modules = NULL;
     fake_shutdown = false;
     fake_hvm_reset(virtualization);
     memset(&lu, 0, sizeof(lu));
+    if (fake_vmap_mapped() != 0) {
+        fake_vmap_reset();
+    }
+    slab_init();
+}
+
+static void memory_up(const struct lu_region *region, unsigned int arena, paddr_t start, bool zeroed)
+{
+    boot_alloc_init(start, region_arena_end(region, arena), zeroed, bad_in_arena);
+    memory_init(&info, region);
+    must(vmap_init() == 0, "vmap");
+    boot_alloc_finish();
+}
+
+void world_boot_closed(unsigned int arena, bool virtualization)
+{
+    struct lu_region region = {WORLD_REGION, WORLD_REGION_SIZE};
+    size_t bytes;
+    const void *block = world_info(&bytes);
+
+    new_image(block, bytes, virtualization);
     lu.boot = info;
     lu.region = region;
     lu.arena = arena;
     lu.handover = fake_va(region.base);
-    slab_init();
-    boot_alloc_init(region_arena_start(&region, arena) + INFO_ROOM,
-                    region_arena_end(&region, arena), false, bad_in_arena);
-    memory_init(&info, &region);
-    must(vmap_init() == 0, "vmap");
-    boot_alloc_finish();
+    memory_up(&region, arena, region_arena_start(&region, arena) + INFO_ROOM, false);
+}
+
+void world_boot_image(unsigned int arena, const void *block, size_t max, paddr_t start,
+                      bool virtualization)
+{
+    struct lu_region region = {WORLD_REGION, WORLD_REGION_SIZE};
+
+    new_image(block, max, virtualization);
+    lu_init(&info, &region, arena, tsc_read());
+    memory_up(&region, arena, start, lu_update_boot());
+    while (!lu_update_boot() && !buddy_open_step(~0U)) {
+    }
 }
 
 void world_boot(unsigned int arena, bool virtualization)
@@ -231,19 +261,50 @@ struct vcpu *world_add_vcpu(struct domain *d, const struct vcpu_state *s)
 
 /* ---- what an update carries ---- */
 
-static void add_module(const char *cmdline, unsigned int frames, uint64_t bytes)
-{
-    mfn_t first = INVALID_MFN;
+#define LOW_FRAMES (MIB(64) >> PAGE_SHIFT)
 
-    /* As a boot loader leaves it: single frames side by side, claimed one by one. */
-    for (unsigned int i = 0; i < frames; i++) {
+/* Single frames that lie side by side, as FRAME_MODULE; returns the first. */
+static mfn_t side_by_side(uint64_t frames)
+{
+    static bool taken[LOW_FRAMES];
+    uint64_t start, end;
+
+    do {
         mfn_t mfn = buddy_alloc(ORDER_4K, FRAME_MODULE, OWNER_NONE);
 
-        must(mfn_valid(mfn) && (i == 0 || mfn.v == first.v + i), "module");
-        first = i == 0 ? mfn : first;
-        fill(mfn, ORDER_4K);
+        must(mfn_valid(mfn) && mfn.v < LOW_FRAMES, "module: no frames side by side");
+        taken[mfn.v] = true;
+        start = mfn.v;
+        end = mfn.v;
+        while (start > 0 && taken[start - 1]) {
+            start--;
+        }
+        while (end < LOW_FRAMES && taken[end]) {
+            end++;
+        }
+    } while (end - start < frames);
+    for (uint64_t i = 0; i < LOW_FRAMES; i++) {
+        if (taken[i] && (i < start || i >= start + frames)) {
+            buddy_free(mfn_from(i), ORDER_4K);
+        }
+        taken[i] = false;
+    }
+    return mfn_from(start);
+}
+
+paddr_t world_add_module(const char *cmdline, const void *data, uint64_t bytes)
+{
+    uint64_t frames = align_up(bytes, PAGE_SIZE) >> PAGE_SHIFT;
+    mfn_t first = side_by_side(frames);
+
+    for (uint64_t i = 0; i < frames; i++) {
+        fill(mfn_from(first.v + i), ORDER_4K);
+    }
+    if (data != NULL) {
+        memcpy(mfn_to_va(first), data, bytes);
     }
     must(modules_add_image(mfn_to_pa(first), bytes, cmdline, strlen(cmdline)) == 0, "module");
+    return mfn_to_pa(first);
 }
 
 static void sample_vuart(struct vuart *u)
@@ -295,8 +356,8 @@ void world_sample(bool small)
     lu.updates = 7;
     lu.refused = 3;
     lu.attempts = 9;
-    add_module("image name=a.elf", 3, 2 * PAGE_SIZE + 77);
-    add_module("image", 1, PAGE_SIZE);
+    (void)world_add_module("image name=a.elf", NULL, 2 * PAGE_SIZE + 77);
+    (void)world_add_module("image", NULL, PAGE_SIZE);
     d = world_fragmented_domain("control", 1, small ? 5 : 777);
     sample_vuart(&d->uart);
     sample_vcpus(d, small ? 1 : 2);
@@ -383,6 +444,24 @@ char *world_facts(void)
             (const char *)pieces[0].bytes, (int)pieces[1].len, (const char *)pieces[1].bytes);
     fclose(f);
     return text;
+}
+
+const char *world_facts_differ(char *before, char *after)
+{
+    static char text[800];
+    size_t at = 0, line = 0;
+    bool differ;
+
+    while (before[at] == after[at] && before[at] != '\0') {
+        at++;
+        line = before[at - 1] == '\n' ? at : line;
+    }
+    differ = before[at] != after[at];
+    snprintf(text, sizeof(text), "\n- %.*s\n+ %.*s", (int)strcspn(before + line, "\n"),
+             before + line, (int)strcspn(after + line, "\n"), after + line);
+    free(before);
+    free(after);
+    return differ ? text : NULL;
 }
 
 uint8_t *world_stream(size_t *length)

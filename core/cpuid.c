@@ -114,6 +114,7 @@ static struct cpuid_values leaf_structured(uint32_t subleaf)
         h = host_cpuid(7, 0);
         r.ebx = h.ebx & (SHOWN_7_EBX | (has_avx512() ? SHOWN_7_EBX_AVX512 : 0));
         r.ecx = h.ecx & (SHOWN_7_ECX | (has_avx512() ? SHOWN_7_ECX_AVX512 : 0));
+        r.ebx &= hvm_features.invpcid ? ~0U : ~CPUID_7_EBX_INVPCID;
     }
     return r;
 }
@@ -161,6 +162,7 @@ static struct cpuid_values leaf_extended_features(void)
 
     r.ecx = h.ecx & SHOWN_81_ECX;
     r.edx = h.edx & SHOWN_81_EDX;
+    r.edx &= hvm_features.rdtscp ? ~0U : ~CPUID_81_EDX_RDTSCP;
     return r;
 }
 
@@ -220,7 +222,7 @@ struct cpuid_values guest_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf)
         break;
     case 0x80000008U:
         h = host_cpuid(leaf, 0);
-        r.eax = h.eax & 0xffff; /* address widths */
+        r.eax = (h.eax & 0xff) | 48U << 8; /* address widths; no LA57 */
         break;
     default: /* 2 to 6, 8 to 0xc, 0xa (no PMU): nothing */
         break;

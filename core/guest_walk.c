@@ -158,6 +158,13 @@ static int translate(struct vcpu *v, uint64_t linear, bool write, bool user, siz
     return 0;
 }
 
+int guest_linear_check(struct vcpu *v, uint64_t linear, bool write, bool user, size_t len)
+{
+    uint64_t gpa[ACCESS_MAX];
+
+    return len <= ACCESS_MAX ? translate(v, linear, write, user, len, gpa) : -EFAULT;
+}
+
 int guest_linear_read(struct vcpu *v, uint64_t linear, bool user, void *to, size_t len)
 {
     uint64_t gpa[ACCESS_MAX];

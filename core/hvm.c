@@ -9,6 +9,7 @@
 #include "hw/cpuid.h"
 
 const struct hvm_ops *hvm;
+struct hvm_features hvm_features;
 
 static const struct hvm_ops *const backends[] = {&vmx_ops};
 

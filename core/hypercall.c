@@ -16,7 +16,7 @@
 _Static_assert(EPERM == HC_EPERM && ENOENT == HC_ENOENT && E2BIG == HC_E2BIG &&
                    ENOEXEC == HC_ENOEXEC && ENOMEM == HC_ENOMEM && EFAULT == HC_EFAULT &&
                    EBUSY == HC_EBUSY && EINVAL == HC_EINVAL && ENOSPC == HC_ENOSPC &&
-                   ENOSYS == HC_ENOSYS && EPROTO == HC_EPROTO,
+                   ENOSYS == HC_ENOSYS && EPROTO == HC_EPROTO && EBADMSG == HC_EBADMSG,
                "handlers' results are the ABI's");
 
 #define SLEEP_MAX_US (UINT64_C(3600) * 1000 * 1000)
@@ -80,10 +80,11 @@ static int64_t do_lu_load(struct vcpu *v)
     struct hc_lu_load args;
 
     if (v->gpr[GPR_RCX] < sizeof(args)) {
-        return -EINVAL;
+        return lu_refuse(-EINVAL, why, "arguments of %llu bytes are too short",
+                         (unsigned long long)v->gpr[GPR_RCX]);
     }
     if (domain_read(v->domain, v->gpr[GPR_RBX], &args, sizeof(args)) != 0) {
-        return -EFAULT;
+        return lu_refuse(-EFAULT, why, "arguments outside the domain's memory");
     }
     switch (args.source) {
     case HC_LU_SOURCE_MODULE:

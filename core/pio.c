@@ -73,6 +73,10 @@ static int element(struct vcpu *v, const struct hvm_exit *exit, uint64_t linear)
     uint64_t value = 0;
 
     if (exit->io.in) {
+        /* What a device gives is gone: the store must not fault after that. */
+        if (guest_linear_check(v, linear, true, user, exit->io.size) != 0) {
+            return -1;
+        }
         value = port_read(v->domain, exit->io.port, exit->io.size);
         return guest_linear_write(v, linear, user, &value, exit->io.size) == 0 ? 0 : -1;
     }
@@ -87,19 +91,20 @@ static void string(struct vcpu *v, const struct hvm_exit *exit)
     uint64_t *index = &v->gpr[exit->io.in ? GPR_RDI : GPR_RSI];
     uint64_t *count = &v->gpr[GPR_RCX];
     uint64_t mask = size_mask(exit->io.address_size);
+    uint64_t base = exit->io.linear - (*index & mask); /* of the segment */
     bool down = hvm->reg_get(v, HVM_REG_RFLAGS) & RFLAGS_DF;
     uint64_t step = down ? -(uint64_t)exit->io.size : exit->io.size;
-    uint64_t linear = exit->io.linear;
 
-    for (int i = 0; i < STRING_BATCH; i++) {
+    for (int i = 0; i < STRING_BATCH && v->domain->state == DOMAIN_RUNNING; i++) {
+        uint64_t linear = base + (*index & mask);
+
         if (exit->io.rep && (*count & mask) == 0) {
             break;
         }
-        if (element(v, exit, linear) != 0) {
+        if (element(v, exit, exit->code64 ? linear : (uint32_t)linear) != 0) {
             return; /* registers stand at the element that is not done */
         }
         merge(index, *index + step, exit->io.address_size);
-        linear += step;
         if (!exit->io.rep) {
             break;
         }

@@ -94,7 +94,7 @@ static char *next_cmdline(uint64_t nonce)
             line[len++] = ' ';
         }
     }
-    fmt_str(line + len, cap - len, "liveupdate=0x%llx@0x%llx lu_nonce=0x%llx",
+    fmt_str(line + len, cap - len, "liveupdate=0x%llx@0x%llx lu_nonce=0x%016llx",
             (unsigned long long)lu.region.size, (unsigned long long)lu.region.base,
             (unsigned long long)nonce);
     return line;

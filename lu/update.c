@@ -256,6 +256,5 @@ void lu_poll(void)
     if (hvm != NULL) {
         hvm->cpu_off();
     }
-    lu.handover->stamps.jump = tsc_read();
     kexec_jump(lu.loaded.list.head_pa, lu.loaded.dest_pa + lu.loaded.info.entry, lu.loaded.info_pa);
 }

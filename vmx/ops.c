@@ -46,11 +46,6 @@ static int vmx_map(struct domain *d, gfn_t gfn, mfn_t mfn, unsigned int order)
     return ept_map(d->stage2, gfn, mfn, order);
 }
 
-static void vmx_flush(struct domain *d)
-{
-    ept_clear(d->stage2);
-}
-
 /* An entry that failed before it looked at the guest: controls, host state, or the injected event.
  * The domain pays for it. */
 static void refuse(struct vcpu *v, unsigned int failure, struct hvm_exit *exit)
@@ -129,7 +124,6 @@ const struct hvm_ops vmx_ops = {
     .domain_init = vmx_domain_init,
     .domain_fini = vmx_domain_fini,
     .map = vmx_map,
-    .flush = vmx_flush,
     .vcpu_init = vmx_vcpu_init,
     .vcpu_fini = vmx_vcpu_fini,
     .run = vmx_run,

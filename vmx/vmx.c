@@ -274,6 +274,8 @@ int vmx_cpu_on(void)
         return -ENOSYS;
     }
     cpu->on = true;
+    hvm_features.rdtscp = vmx_caps.secondary & SEC_RDTSCP;
+    hvm_features.invpcid = vmx_caps.secondary & SEC_INVPCID;
     /* Nothing else drops what an earlier owner of this CPU left cached; SDM volume 3, "Guidelines
      * for Use of the INVVPID Instruction", "Guidelines for Use of the INVEPT Instruction". */
     invept(INVEPT_ALL, 0);

@@ -20,6 +20,8 @@ MUST_CHECK int guest_walk(struct vcpu *v, uint64_t linear, bool write, bool user
 /* Copies len bytes from or to guest-linear memory, across pages. 0; -EFAULT: a fault has been
  * raised in the guest (#PF, or #GP for an address that is not canonical), nothing else has
  * happened. */
+MUST_CHECK int guest_linear_check(struct vcpu *v, uint64_t linear, bool write, bool user,
+                                  size_t len); /* only looks: the access would not fault */
 MUST_CHECK int guest_linear_read(struct vcpu *v, uint64_t linear, bool user, void *to, size_t len);
 MUST_CHECK int guest_linear_write(struct vcpu *v, uint64_t linear, bool user, const void *from,
                                   size_t len);

@@ -102,8 +102,6 @@ struct hvm_ops {
     /* Adds a leaf of 4 KiB, 2 MiB or 1 GiB (order 0, 9, 18), all rights. 0, -ENOMEM; what is mapped
      * there already is replaced. */
     int (*map)(struct domain *d, gfn_t gfn, mfn_t mfn, unsigned int order);
-    /* Drops all mappings of the domain (they fill again on demand) and flushes. */
-    void (*flush)(struct domain *d);
 
     int (*vcpu_init)(struct vcpu *v);
     void (*vcpu_fini)(struct vcpu *v);
@@ -129,6 +127,13 @@ extern const struct hvm_ops *hvm;
 void hvm_init(void);
 
 extern const struct hvm_ops vmx_ops;
+
+/* Instructions that guests can only have when the backend lets them; set by cpu_on(). */
+struct hvm_features {
+    bool rdtscp;
+    bool invpcid;
+};
+extern struct hvm_features hvm_features;
 
 /* Which exits the guest took: name of a reason, for statistics and messages. */
 const char *hvm_exit_name(enum hvm_exit_reason reason);

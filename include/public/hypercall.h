@@ -41,6 +41,7 @@
 #define HC_ENOSPC 28
 #define HC_ENOSYS 38
 #define HC_EPROTO 71
+#define HC_EBADMSG 74
 
 /* hc_info.flags */
 #define HC_INFO_CONTROL 1U  /* the caller is the control domain */
@@ -93,7 +94,7 @@ struct hc_lu_status {
     int32_t last_result; /* of the last lu_load or lu_exec: 0 or -HC_E* */
     uint64_t updates;    /* successful updates since cold boot */
     uint64_t refused;    /* refused or failed loads and updates since cold boot */
-    uint64_t blackout;   /* of the last successful update: TSC cycles, longest over the vCPUs */
+    uint64_t blackout;   /* of the last successful update: TSC cycles without guests */
     uint64_t phase_save; /* its parts, TSC cycles */
     uint64_t phase_jump;
     uint64_t phase_boot;

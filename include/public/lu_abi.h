@@ -42,7 +42,6 @@ struct lu_breadcrumb {
 struct lu_stamps {
     uint64_t stop;  /* the last vCPU left guest mode */
     uint64_t saved; /* the stream is sealed and checked */
-    uint64_t jump;  /* the relocator is entered */
 };
 
 /* lu_handover.stage: how far the new image has come */
@@ -58,7 +57,7 @@ struct lu_handover {
     uint32_t stage;   /* LU_STAGE_* */
     struct lu_breadcrumb breadcrumb;
     struct lu_stamps stamps;
-    uint64_t reserved[20]; /* the way back: re-entry point and tables */
+    uint64_t reserved[21]; /* the way back: re-entry point and tables */
 };
 
 /* ---- MFN list: a chain of pages that name the stream's pages --------------------------------- */

@@ -99,11 +99,6 @@ static int map(struct domain *d, gfn_t gfn, mfn_t mfn, unsigned int order)
     return 0;
 }
 
-static void flush(struct domain *d)
-{
-    (void)d;
-}
-
 static int vcpu_init(struct vcpu *v)
 {
     if (fake_hvm.fail_vcpu_init != 0) {
@@ -218,6 +213,8 @@ static int state_load(struct vcpu *v, const struct vcpu_state *state)
     return 0;
 }
 
+struct hvm_features hvm_features = {true, true};
+
 const struct hvm_ops fake_hvm_ops = {
     .name = "FAKE",
     .probe = probe,
@@ -226,7 +223,6 @@ const struct hvm_ops fake_hvm_ops = {
     .domain_init = domain_init,
     .domain_fini = domain_fini,
     .map = map,
-    .flush = flush,
     .vcpu_init = vcpu_init,
     .vcpu_fini = vcpu_fini,
     .run = run,

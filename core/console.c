@@ -20,6 +20,7 @@
 #define KEY_BACKSPACE 0x08
 #define KEY_DELETE 0x7f
 #define EDIT_MAX 200U
+#define ECHO_ROOM 64U /* more than a key's echo and the end of a line */
 
 static uint8_t ring[RING_BYTES];
 static uint64_t head, tail; /* bytes ever written and ever printed */
@@ -96,7 +97,7 @@ static void put_printable(const char *text, size_t len)
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
 
-        put(((unsigned char)c < ' ' && c != '\t' && c != '\033') || c == KEY_DELETE ? "?" : &c, 1);
+        put(((unsigned char)c < ' ' && c != '\t') || c == KEY_DELETE ? "?" : &c, 1);
     }
 }
 
@@ -188,6 +189,9 @@ static void escape_key(int key)
 
 static void edit_key(int key)
 {
+    if (room() < ECHO_ROOM) {
+        return; /* the port stands still: nobody sees what is typed */
+    }
     prompting = true;
     if (key == '\r' || key == '\n') {
         if (open_line) {

@@ -93,39 +93,39 @@ static bool read_segment(const struct loader *l, bool elf64, uint64_t at, struct
         struct elf64_phdr p;
 
         memcpy(&p, l->elf + at, sizeof(p));
-        *s = (struct pt_load){p.p_offset, p.p_vaddr, p.p_paddr, p.p_filesz, p.p_memsz};
-        return p.p_type == ELF_PT_LOAD;
+        *s = (struct pt_load){p.offset, p.vaddr, p.paddr, p.filesz, p.memsz};
+        return p.type == ELF_PT_LOAD;
     }
     struct elf32_phdr p;
 
     memcpy(&p, l->elf + at, sizeof(p));
-    *s = (struct pt_load){p.p_offset, p.p_vaddr, p.p_paddr, p.p_filesz, p.p_memsz};
-    return p.p_type == ELF_PT_LOAD;
+    *s = (struct pt_load){p.offset, p.vaddr, p.paddr, p.filesz, p.memsz};
+    return p.type == ELF_PT_LOAD;
 }
 
 static int load_elf(struct loader *l)
 {
-    struct elf64_ehdr e64;
-    struct elf32_ehdr e32;
+    struct elf64_header e64;
+    struct elf32_header e32;
     uint64_t phoff, phentsize, phnum, entry;
     bool elf64;
 
-    if (l->len < sizeof(e64) || memcmp(l->elf, ELF_MAGIC, 4) != 0) {
-        return refuse(l, -ENOEXEC, "not an ELF file");
+    if (l->len < sizeof(e64)) {
+        return refuse(l, -ENOEXEC, "shorter than an ELF header");
     }
     memcpy(&e64, l->elf, sizeof(e64));
     memcpy(&e32, l->elf, sizeof(e32));
-    elf64 = e64.e_ident[ELF_CLASS] == ELF_CLASS64;
-    if (!elf64 && e32.e_ident[ELF_CLASS] != ELF_CLASS32) {
-        return refuse(l, -ENOEXEC, "neither a 32-bit nor a 64-bit ELF file");
+    elf64 = e64.class == ELF_CLASS_64;
+    if (e64.magic != ELF_MAGIC || (!elf64 && e32.class != ELF_CLASS_32)) {
+        return refuse(l, -ENOEXEC, "not an ELF file");
     }
-    if ((elf64 ? e64.e_machine : e32.e_machine) != (elf64 ? ELF_EM_X86_64 : ELF_EM_386)) {
+    if ((elf64 ? e64.machine : e32.machine) != (elf64 ? ELF_MACHINE_X86_64 : ELF_MACHINE_386)) {
         return refuse(l, -ENOEXEC, "an ELF file for another machine");
     }
-    phoff = elf64 ? e64.e_phoff : e32.e_phoff;
-    phnum = elf64 ? e64.e_phnum : e32.e_phnum;
-    phentsize = elf64 ? e64.e_phentsize : e32.e_phentsize;
-    entry = elf64 ? e64.e_entry : e32.e_entry;
+    phoff = elf64 ? e64.phoff : e32.phoff;
+    phnum = elf64 ? e64.phnum : e32.phnum;
+    phentsize = elf64 ? e64.phentsize : e32.phentsize;
+    entry = elf64 ? e64.entry : e32.entry;
     if (phentsize < (elf64 ? sizeof(struct elf64_phdr) : sizeof(struct elf32_phdr)) ||
         phoff > l->len || phnum * phentsize > l->len - phoff) {
         return refuse(l, -ENOEXEC, "program headers reach outside the file");

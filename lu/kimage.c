@@ -9,7 +9,7 @@
 #include "hv/kimage.h"
 
 #include "hv/buddy.h"
-#include "hv/elf64.h"
+#include "hw/elf.h"
 #include "hv/errno.h"
 #include "hv/seam.h"
 #include "hv/string.h"

@@ -1,86 +1,106 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ELF file format: the parts that loading needs. System V ABI, "Object Files".
+ * ELF as the System V ABI and its supplements for i386 and x86-64 define it: what a loader of
+ * segments needs.
  */
 #ifndef HW_ELF_H
 #define HW_ELF_H
 
 #include <stdint.h>
 
-#define ELF_MAGIC "\177ELF"
-#define ELF_CLASS 4
-#define ELF_DATA 5
-#define ELF_CLASS32 1
-#define ELF_CLASS64 2
-#define ELF_DATA_LSB 1
-#define ELF_ET_EXEC 2
-#define ELF_EM_386 3
-#define ELF_EM_X86_64 62
-#define ELF_PT_LOAD 1
-#define ELF_PT_NOTE 4
+#define ELF_MAGIC 0x464c457fU /* 0x7f 'E' 'L' 'F' */
+#define ELF_CLASS_32 1U
+#define ELF_CLASS_64 2U
+#define ELF_DATA_LSB 1U
+#define ELF_VERSION_CURRENT 1U
+#define ELF_TYPE_EXEC 2U
+#define ELF_MACHINE_386 3U
+#define ELF_MACHINE_X86_64 62U
+
+#define ELF_PT_LOAD 1U
+#define ELF_PT_NOTE 4U
+
 #define ELF_PF_X 1U
 #define ELF_PF_W 2U
+#define ELF_PF_R 4U
 
-struct elf32_ehdr {
-    uint8_t e_ident[16];
-    uint16_t e_type;
-    uint16_t e_machine;
-    uint32_t e_version;
-    uint32_t e_entry;
-    uint32_t e_phoff;
-    uint32_t e_shoff;
-    uint32_t e_flags;
-    uint16_t e_ehsize;
-    uint16_t e_phentsize;
-    uint16_t e_phnum;
-    uint16_t e_shentsize;
-    uint16_t e_shnum;
-    uint16_t e_shstrndx;
+#define ELF_NOTE_GNU "GNU"
+#define ELF_NOTE_GNU_BUILD_ID 3U
+
+struct elf32_header {
+    uint32_t magic;
+    uint8_t class;
+    uint8_t data;
+    uint8_t ident_version;
+    uint8_t ident_rest[9];
+    uint16_t type;
+    uint16_t machine;
+    uint32_t version;
+    uint32_t entry;
+    uint32_t phoff;
+    uint32_t shoff;
+    uint32_t flags;
+    uint16_t ehsize;
+    uint16_t phentsize;
+    uint16_t phnum;
+    uint16_t shentsize;
+    uint16_t shnum;
+    uint16_t shstrndx;
 };
 
 struct elf32_phdr {
-    uint32_t p_type;
-    uint32_t p_offset;
-    uint32_t p_vaddr;
-    uint32_t p_paddr;
-    uint32_t p_filesz;
-    uint32_t p_memsz;
-    uint32_t p_flags;
-    uint32_t p_align;
+    uint32_t type;
+    uint32_t offset;
+    uint32_t vaddr;
+    uint32_t paddr;
+    uint32_t filesz;
+    uint32_t memsz;
+    uint32_t flags;
+    uint32_t align;
 };
 
-struct elf64_ehdr {
-    uint8_t e_ident[16];
-    uint16_t e_type;
-    uint16_t e_machine;
-    uint32_t e_version;
-    uint64_t e_entry;
-    uint64_t e_phoff;
-    uint64_t e_shoff;
-    uint32_t e_flags;
-    uint16_t e_ehsize;
-    uint16_t e_phentsize;
-    uint16_t e_phnum;
-    uint16_t e_shentsize;
-    uint16_t e_shnum;
-    uint16_t e_shstrndx;
+struct elf64_header {
+    uint32_t magic;
+    uint8_t class;
+    uint8_t data;
+    uint8_t ident_version;
+    uint8_t ident_rest[9];
+    uint16_t type;
+    uint16_t machine;
+    uint32_t version;
+    uint64_t entry;
+    uint64_t phoff;
+    uint64_t shoff;
+    uint32_t flags;
+    uint16_t ehsize;
+    uint16_t phentsize;
+    uint16_t phnum;
+    uint16_t shentsize;
+    uint16_t shnum;
+    uint16_t shstrndx;
 };
 
 struct elf64_phdr {
-    uint32_t p_type;
-    uint32_t p_flags;
-    uint64_t p_offset;
-    uint64_t p_vaddr;
-    uint64_t p_paddr;
-    uint64_t p_filesz;
-    uint64_t p_memsz;
-    uint64_t p_align;
+    uint32_t type;
+    uint32_t flags;
+    uint64_t offset;
+    uint64_t vaddr;
+    uint64_t paddr;
+    uint64_t filesz;
+    uint64_t memsz;
+    uint64_t align;
 };
 
 struct elf_note {
-    uint32_t n_namesz;
-    uint32_t n_descsz;
-    uint32_t n_type;
+    uint32_t namesz;
+    uint32_t descsz;
+    uint32_t type;
 };
+
+_Static_assert(sizeof(struct elf32_header) == 52, "elf32_header");
+_Static_assert(sizeof(struct elf32_phdr) == 32, "elf32_phdr");
+_Static_assert(sizeof(struct elf64_header) == 64, "elf64_header");
+_Static_assert(sizeof(struct elf64_phdr) == 56, "elf64_phdr");
+_Static_assert(sizeof(struct elf_note) == 12, "elf_note");
 
 #endif

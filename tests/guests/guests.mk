@@ -38,12 +38,13 @@ GUEST_OBJS_control := control.o lib/image.o lib/mempat.o lib/gpr.o lib/gprwin.o 
     lib/fpuwin.o lib/cpustate.o
 GUEST_OBJS_refuse := refuse.o lib/image.o
 GUEST_OBJS_crash := crash.o
+GUEST_OBJS_exits := exits.o
 GUEST_OBJS_probe := probe.o probe/cpuid.o probe/msr.o probe/cr.o probe/ports.o probe/uart.o \
     probe/hypercalls.o probe/exceptions.o probe/instructions.o probe/step.o probe/steps.o \
     probe/strio.o lib/gpr.o lib/gprwin.o
 GUEST_OBJS_plain32 := plain32.o lib/duty.o lib/mempat.o lib/cpu32.o lib/regs32.o lib/state32.o
 
-GUEST_NAMES64 := hello worker control refuse crash probe
+GUEST_NAMES64 := hello worker control refuse crash probe exits
 GUESTS := $(patsubst %,$(GUEST_OUT)/%.elf,$(GUEST_NAMES64) worker64 plain32)
 
 .PHONY: guests
@@ -54,32 +55,39 @@ guest_objs32 = $(addprefix $(GUEST_OUT)/obj32/,$(1))
 
 $(GUEST_OUT)/obj64/%.o: $(GUEST_DIR)/%.c
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_CFLAGS64) -MMD -MP -c -o $@ $<
+	$(call SAY,GUEST $@)
+	$(Q)$(CC) $(GUEST_CFLAGS64) -MMD -MP -c -o $@ $<
 
 $(GUEST_OUT)/obj64/%.o: $(GUEST_DIR)/%.asm
 	@mkdir -p $(@D)
-	$(NASM) -f elf64 $(GUEST_NASMFLAGS) -MD $(@:.o=.d) -o $@ $<
+	$(call SAY,GUEST $@)
+	$(Q)$(NASM) -f elf64 $(GUEST_NASMFLAGS) -MD $(@:.o=.d) -o $@ $<
 
 # The same entry without a multiboot 1 header.
 $(GUEST_OUT)/obj64/lib/start-mb2.o: $(GUEST_DIR)/lib/start.asm
 	@mkdir -p $(@D)
-	$(NASM) -f elf64 -DMB2_ONLY $(GUEST_NASMFLAGS) -MD $(@:.o=.d) -o $@ $<
+	$(call SAY,GUEST $@)
+	$(Q)$(NASM) -f elf64 -DMB2_ONLY $(GUEST_NASMFLAGS) -MD $(@:.o=.d) -o $@ $<
 
 $(GUEST_OUT)/obj32/%.o: $(GUEST_DIR)/%.c
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_CFLAGS32) -MMD -MP -c -o $@ $<
+	$(call SAY,GUEST $@)
+	$(Q)$(CC) $(GUEST_CFLAGS32) -MMD -MP -c -o $@ $<
 
 $(GUEST_OUT)/obj32/%.o: $(GUEST_DIR)/%.asm
 	@mkdir -p $(@D)
-	$(NASM) -f elf32 $(GUEST_NASMFLAGS) -MD $(@:.o=.d) -o $@ $<
+	$(call SAY,GUEST $@)
+	$(Q)$(NASM) -f elf32 $(GUEST_NASMFLAGS) -MD $(@:.o=.d) -o $@ $<
 
 # 64-bit payloads go into an ELF32 container: multiboot 1 loaders want that.
 define GUEST_RULE64
 $(GUEST_OUT)/$(1).elf64: $(call guest_objs64,lib/start.o $(GUEST_OBJS_$(1)) $(GUEST_LIB64)) \
     $(GUEST_DIR)/lib/guest.ld
-	$(LD) -m elf_x86_64 $(GUEST_LDFLAGS) -o $$@ $$(filter %.o,$$^)
+	$$(call SAY,GUEST $$@)
+	$$(Q)$(LD) -m elf_x86_64 $(GUEST_LDFLAGS) -o $$@ $$(filter %.o,$$^)
 $(GUEST_OUT)/$(1).elf: $(GUEST_OUT)/$(1).elf64
-	$(OBJCOPY) -O elf32-i386 $$< $$@
+	$$(call SAY,GUEST $$@)
+	$$(Q)$(OBJCOPY) -O elf32-i386 $$< $$@
 endef
 $(foreach name,$(GUEST_NAMES64),$(eval $(call GUEST_RULE64,$(name))))
 
@@ -87,11 +95,13 @@ $(foreach name,$(GUEST_NAMES64),$(eval $(call GUEST_RULE64,$(name))))
 $(GUEST_OUT)/worker64.elf: \
     $(call guest_objs64,lib/start-mb2.o $(GUEST_OBJS_worker) $(GUEST_LIB64)) \
     $(GUEST_DIR)/lib/guest.ld
-	$(LD) -m elf_x86_64 $(GUEST_LDFLAGS) -o $@ $(filter %.o,$^)
+	$(call SAY,GUEST $@)
+	$(Q)$(LD) -m elf_x86_64 $(GUEST_LDFLAGS) -o $@ $(filter %.o,$^)
 
 $(GUEST_OUT)/plain32.elf: $(call guest_objs32,$(GUEST_OBJS_plain32) $(GUEST_LIB32)) \
     $(GUEST_DIR)/lib/guest.ld
-	$(LD) -m elf_i386 $(GUEST_LDFLAGS) -o $@ $(filter %.o,$^)
+	$(call SAY,GUEST $@)
+	$(Q)$(LD) -m elf_i386 $(GUEST_LDFLAGS) -o $@ $(filter %.o,$^)
 
 GUEST_ALL_OBJS := lib/start.o lib/start-mb2.o $(GUEST_LIB64) \
     $(foreach name,$(GUEST_NAMES64),$(GUEST_OBJS_$(name)))

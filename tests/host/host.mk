@@ -28,26 +28,31 @@ objs = $(patsubst %.asm,$(2)/%.asm.o,$(patsubst %.c,$(2)/%.o,$(1)))
 
 define host_test
 $(BUILD)/host/$(1): $(call objs,tests/host/$(1).c $($(1)_SRCS),$(HOST_OBJ))
-	$$(HOST_CC) $$(HOST_SAN) $$($(1)_LDFLAGS) -o $$@ $$^ -lcmocka
+	$$(call SAY,LD    $$@)
+	$$(Q)$$(HOST_CC) $$(HOST_SAN) $$($(1)_LDFLAGS) -o $$@ $$^ -lcmocka
 endef
 define fuzz_target
 $(BUILD)/fuzz/$(1): $(call objs,tests/host/fuzz/$(1).c $($(1)_SRCS),$(BUILD)/fuzz/obj)
-	$$(FUZZ_CC) $$(HOST_SAN) -fsanitize=fuzzer -o $$@ $$^
+	$$(call SAY,LD    $$@)
+	$$(Q)$$(FUZZ_CC) $$(HOST_SAN) -fsanitize=fuzzer -o $$@ $$^
 endef
 $(foreach t,$(HOST_TESTS),$(eval $(call host_test,$(t))))
 $(foreach t,$(FUZZ_TARGETS),$(eval $(call fuzz_target,$(t))))
 
 $(HOST_OBJ)/%.o: %.c
 	@mkdir -p $(@D)
-	$(HOST_CC) $(HOST_CFLAGS) $(HOST_SAN) -MMD -MP -c -o $@ $<
+	$(call SAY,CC    $@)
+	$(Q)$(HOST_CC) $(HOST_CFLAGS) $(HOST_SAN) -MMD -MP -c -o $@ $<
 
 $(HOST_OBJ)/%.asm.o: %.asm
 	@mkdir -p $(@D)
-	nasm -f elf64 -Werror -DMOLT_HOST -o $@ $<
+	$(call SAY,NASM  $@)
+	$(Q)nasm -f elf64 -Werror -DMOLT_HOST -o $@ $<
 
 $(BUILD)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(HOST_CFLAGS) $(HOST_SAN) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+	$(call SAY,CC    $@)
+	$(Q)$(FUZZ_CC) $(HOST_CFLAGS) $(HOST_SAN) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
 
 .PHONY: host fuzz
 host: $(HOST_BINS)

@@ -11,7 +11,8 @@
 
 #include <string.h>
 
-#include "hv/elf64.h"
+#include "hv/types.h"
+#include "hw/elf.h"
 #include "public/lu_abi.h"
 
 #define IMAGE_BASE MIB(2)

@@ -9,6 +9,7 @@ in build/emu/. The results go to build/emu/results.xml as well, unless --junitxm
 import concurrent.futures
 import contextlib
 import os
+import random
 import re
 import subprocess
 import sys
@@ -39,6 +40,23 @@ def built(name):
     return os.path.join("build", name)
 
 
+_random_files = {}
+
+
+def random_module(seed, mib):
+    """module=FILE for --guest: random bytes, written when the cases start, the same each time."""
+    path = os.path.join("build", "emu", f"random{seed}.bin")
+    _random_files[path] = (seed, mib)
+    return "module=" + path
+
+
+def _write_random_files():
+    os.makedirs(LOGS, exist_ok=True)
+    for path, (seed, mib) in _random_files.items():
+        with open(os.path.join(ROOT, path), "wb") as file:
+            file.write(random.Random(seed).randbytes(mib << 20))
+
+
 @dataclass
 class Case:
     """One run of `tools/molt run`, and what is expected of it."""
@@ -58,6 +76,7 @@ class Case:
     fails: set = frozenset()  # keys of the failures that must be reported, exactly these
     checks: list = field(default_factory=list)  # functions that take the Run
     seconds: int = 5  # about how long it takes: long ones start first
+    soak: bool = False  # only for `tests/run soak`
 
     def __str__(self):
         firmware = "" if self.firmware == "bios" else "-" + self.firmware
@@ -108,6 +127,14 @@ class Run:
         assert (self.code == 0) == (not fails), self.describe()
 
 
+@contextlib.contextmanager
+def slot():
+    """For tests that start an emulator themselves."""
+    os.makedirs(LOGS, exist_ok=True)
+    with _slots:
+        yield
+
+
 def run_molt(options, name, limit=60, command="run"):
     """Runs `tools/molt run OPTIONS` in one of the slots, without a terminal."""
     os.makedirs(LOGS, exist_ok=True)
@@ -140,6 +167,25 @@ def run_molt(options, name, limit=60, command="run"):
         file.write(messages)
     log = Log.read(serial) if os.path.exists(serial) else Log()
     return Run(name, child.returncode, output.decode("utf-8", "replace"), messages, log, seconds)
+
+
+class Symbols:
+    """Names of the addresses in an image with symbols."""
+
+    def __init__(self, path=built("molt.debug")):
+        done = subprocess.run(
+            ["nm", "-n", path], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        words = (line.split() for line in done.stdout.splitlines())
+        self._found = [(int(word[0], 16), word[2]) for word in words if len(word) == 3]
+
+    def at(self, address):
+        """Name of what the address lies in; variants that the compiler made count as one."""
+        names = [name for start, name in self._found if start <= address]
+        return names[-1].partition(".")[0] if names else ""
+
+    def address(self, name):
+        return next(start for start, found in self._found if found == name)
 
 
 class Pool:
@@ -183,6 +229,7 @@ def pytest_collection_finish(session):
     if not session.config.option.collectonly:
         calls = (getattr(item, "callspec", None) for item in session.items)
         cases = [call.params["case"] for call in calls if call and "case" in call.params]
+        _write_random_files()
         _pool.start([case for case in cases if isinstance(case, Case)])
 
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of molt with its guests: a table, and what each run must show besides a good end."""
 
+import re
+
 import pytest
-from conftest import Case, built
+from conftest import Case, Symbols, built, random_module
 
 
 def guest(name, *options, file=None, cmdline=""):
@@ -22,6 +24,65 @@ WORKER64 = guest("worker64", "mem=32M")
 
 # Every other page of some megabytes: far more fragments than any small table holds.
 FRAGMENTS = "badpage=" + ",".join(f"{page:x}" for page in range(0x8000, 0x8000 + 1200, 2))
+
+# Domains whose memory is not only zeroes.
+RANDOM = [
+    guest("control", "mem=32M", "control", random_module(1, 4)),
+    guest("random2", "mem=48M", random_module(2, 16), file="hello"),
+    guest("random3", "mem=64M", random_module(3, 8), file="hello"),
+]
+
+# Low memory is bad but for what boot loader and region need, and most of what lies above 4 GiB: the
+# domains have to live in the rest, between single bad pages.
+ABOVE_4G = "badpage=4000-7e000,100000-107fff,114000-1fffff,10800a-10800c," + ",".join(
+    f"{page:x}" for page in range(0x108000, 0x114000, 64)
+)
+ABOVE_4G_FRAMES = 0x7E001 - 0x4000 + 0x8000 + 0xEC000 + 3 + 0xC000 // 64
+
+# Bad pages in both arenas, in the first page of one of them too, but not the region's first page.
+REGION_BASE = 0x10000000
+FIXED = f"liveupdate=16M@{REGION_BASE:#x} "
+IN_REGION = FIXED + "badpage=10001,10002,10050-10060,10101,10801-10802,10850"
+IN_REGION_FRAMES = 2 + 17 + 1 + 2 + 1
+
+# name -> error code of the page fault (None: a panic by itself)
+SELFTESTS = {
+    "panic": None,
+    "write-text": 0x3,  # a write, the page is present
+    "write-rodata": 0x3,
+    "run-data": 0x11,  # a fetch, the page is present
+    "run-ram": 0x11,
+    "null": 0x0,
+    "stack": 0x2,  # a write, nothing is there
+    "region": None,
+}
+DIRECT_MAP = 0xFFFF800000000000
+
+# value of liveupdate= -> (base or None: anywhere, MiB)
+REGIONS = {
+    "8M": (None, 8),
+    "48M": (None, 48),
+    "8M@2M": (2 << 20, 8),
+    "16M@0x10000000": (REGION_BASE, 16),
+    "0x1000000@256M": (REGION_BASE, 16),
+}
+# value -> what the panic says
+BAD_REGIONS = {
+    "abc": r"not SIZE\[@BASE\]",
+    "16M@": r"not SIZE\[@BASE\]",
+    "16M@0": r"not SIZE\[@BASE\]",
+    "0": "size is below 8 MiB",
+    "6M": "size is below 8 MiB",
+    "9M": "size is not a multiple of 2 MiB",
+    "5G": "size is above 4 GiB",
+    "16M@0x10001000": "base is not a multiple of 2 MiB",
+    "16M@1M": "base is not a multiple of 2 MiB",
+    "16M@0x40000000": "not all of the range is RAM",
+    "16M@0xff000000": "not all of the range is RAM",
+    "16M@4G": "reaches above 4 GiB",
+    "32M@0xff000000": "reaches above 4 GiB",
+    "1G": "no free range of that size below 4 GiB",
+}
 
 # name of the domain -> command line, what its line must say
 CRASHES = {
@@ -82,6 +143,133 @@ def bad_pages(count):
     return check
 
 
+def nothing_leaks(run):
+    """The account of memory is the same after the last update as after the first."""
+    after = run.log.memory[1:]  # the first one is of the boot
+    assert len(after) == len(run.log.ok)
+    assert after[-1] == after[0]
+
+
+def digests_equal(run):
+    """Each domain's memory has one checksum, at boot and after each update."""
+    found = {}
+    for digest in run.log.digests:
+        found.setdefault(digest.name, []).append(digest.fields["crc"])
+    assert set(found) == set(run.log.domains)
+    for name, crcs in found.items():
+        assert len(crcs) == 1 + len(run.log.ok) and len(set(crcs)) == 1, f"{name}: {crcs}"
+    assert len({crcs[0] for crcs in found.values()}) == len(found), found
+
+
+def above_4g(run):
+    """Most of the domains' memory lies above 4 GiB, in many pieces."""
+    assert sum(int(fields["extents"]) for fields in run.log.domains.values()) > 500
+
+
+def molt_line(pattern):
+    """molt prints a line that matches."""
+
+    def check(run):
+        assert any(re.search(pattern, text) for text in run.log.molt), run.describe()
+
+    return check
+
+
+def region_is(base, mib):
+    def check(run):
+        text = next(text for text in run.log.molt if text.startswith("liveupdate: region "))
+        start, end = (int(word, 16) for word in re.findall(r"0x[0-9a-f]+", text))
+        assert end - start == mib << 20 and start % (2 << 20) == 0 and end <= 4 << 30, text
+        assert base in (None, start), text
+        for line in run.log.memory:
+            assert int(line["region"]) == mib << 8, line
+
+    return check
+
+
+def panics(text, phase="run"):
+    """A panic says the CPU, the phase, the place, the reason, and who called; nothing follows."""
+
+    def check(run):
+        line = rf'panic: cpu=0 phase="{phase}" rip=([0-9a-f]{{16}}) (.*)'
+        where = next(filter(None, (re.fullmatch(line, panic) for panic in run.log.panics)), None)
+        assert where and re.search(text, where.group(2)), run.describe()
+        symbols = Symbols()
+        callers = calls(run)
+        assert callers and symbols.at(callers[-1]) in ("hv_main", "entry64"), run.describe()
+        assert run.log.molt[-1] == "end failed"
+
+    return check
+
+
+def calls(run):
+    """The addresses of the backtrace."""
+    for panic in run.log.panics:
+        if panic.startswith("panic: backtrace:"):
+            return [int(word, 16) for word in panic.split()[2:]]
+    return []
+
+
+def fault_of(run):
+    """(error code, address) of the page fault that a panic reports."""
+    for panic in run.log.panics:
+        match = re.match(r"panic: page fault \(#PF\) error=([0-9a-f]+) cr2=([0-9a-f]{16}) ", panic)
+        if match:
+            return int(match.group(1), 16), int(match.group(2), 16)
+    return None
+
+
+def caught(name, error):
+    """The self test broke the rule that it is named after, and was caught there."""
+    text = "selftest: " if error is None else r"page fault \(#PF\)"
+
+    def check(run):
+        panics(text)(run)
+        symbols = Symbols()
+        assert not any("not caught" in line or "is unknown" in line for line in run.log.lines)
+        if error is None:
+            assert fault_of(run) is None
+            assert symbols.at(calls(run)[-2]) == "selftest_run", run.describe()
+            return
+        code, address = fault_of(run)
+        rip = int(next(filter(None, map(_RIP.search, run.log.panics))).group(1), 16)
+        assert code == error, run.describe()
+        assert {
+            "write-text": lambda: symbols.at(rip) == "write_text"
+            and symbols.at(address) == "do_panic",
+            "write-rodata": lambda: address == symbols.address("lu_version"),
+            "run-data": lambda: rip == address and symbols.at(address) == "code",
+            "run-ram": lambda: rip == address and DIRECT_MAP <= address < DIRECT_MAP + (512 << 20),
+            "null": lambda: address == 8 and symbols.at(rip) == "read_null",
+            "stack": lambda: symbols.at(rip) == "overflow_stack"
+            and 0 <= address - symbols.address("boot_stacks") < 4096,
+        }[name](), run.describe()
+
+    return check
+
+
+_RIP = re.compile(r"rip=([0-9a-f]{16})")
+
+
+def refused_for(pattern):
+    """molt goes on after an image that it did not load, and says why."""
+
+    def check(run):
+        assert not run.log.panics and not run.log.ok
+        assert len(run.log.refusals) == 1, run.describe()
+        assert re.search(pattern, run.log.refusals[0]), run.describe()
+        assert run.log.memory[-1] == run.log.memory[0]
+
+    return check
+
+
+def rights(run):
+    """What an ordinary domain and ring 3 may not call was tried."""
+    texts = run.log.guests["probe"]
+    for what in ("numbers", "control calls from an ordinary domain", "ring 3", "pointers"):
+        assert any(text.startswith(f"PASS: hypercall: {what}: ") for text in texts), what
+
+
 def crashes_apart(run):
     """Each guest ended in its own way, for a reason that is given."""
     for name, (_, code) in CRASHES.items():
@@ -97,8 +285,30 @@ def refused_with_reasons(run):
 
 # --- the table ---
 
-COLD = dict(checks=[ticks_in_order, no_frame_lost])
 UPDATED = [ticks_in_order, images_take_turns]
+MEMORY = [images_take_turns, no_frame_lost]
+FOUR = ["worker1", "worker2", "worker3", "worker4"]
+
+
+def selftest(name, engine):
+    fails = {"panic", "end"} | ({"machine:failed"} if engine == "tcg" else set())
+    return Case(f"selftest-{name}", engine, guests=[HELLO], append=f"selftest={name}", fails=fails,
+                checks=[caught(name, SELFTESTS[name])], timeout=30, seconds=1)
+
+
+def no_boot(name, append, text, phase="boot: early", **more):
+    """molt gives up before there are guests."""
+    return Case(name, "tcg", guests=[HELLO], append=append,
+                fails={"panic", "machine:failed", "end", "guest:hello"},
+                checks=[panics(text, phase)], seconds=1, **more)
+
+
+def not_loaded(name, append, text, **more):
+    """The update is refused; without virtualization molt itself asked for it, and ends."""
+    return Case(name, "tcg", guests=[CONTROL], append=append, updates=1,
+                fails={"machine:failed", "updates", "end"},
+                checks=[refused_for(text), molt_line("end failed")], seconds=1, **more)
+
 
 CASES = [
     # boot
@@ -120,10 +330,10 @@ CASES = [
     Case("fragments", "tcg", mem="1G", updates=5, interval=20, append=FRAGMENTS,
         guests=[CONTROL, *WORKERS], checks=[images_take_turns, no_frame_lost, bad_pages(600)]),
     # guests run
-    Case("updates", "bochs", updates=100, interval=100, mem="768M",
+    Case("updates", "bochs", updates=100, interval=200, mem="768M",
         guests=[CONTROL_BOTH, *WORKERS],
-        checks=[*UPDATED, all_exited("control", "worker1", "worker2", "worker3", "worker4")],
-        timeout=300, seconds=100),
+        checks=[*UPDATED, all_exited("control", *FOUR), no_frame_lost, nothing_leaks],
+        timeout=300, seconds=60),
     Case("updates-4-cpus", "bochs", cpus=4, updates=5, interval=100,
         guests=[CONTROL, WORKERS[0], PLAIN32],
         checks=[*UPDATED, all_exited("control", "worker1", "plain32")], timeout=150, seconds=40),
@@ -134,7 +344,7 @@ CASES = [
     Case("fragments", "bochs", updates=3, interval=50, append=FRAGMENTS,
         guests=[CONTROL, WORKERS[0]],
         checks=[*UPDATED, bad_pages(600), all_exited("control", "worker1")], seconds=10),
-    Case("probe", "bochs", guests=[guest("probe", "mem=32M")], checks=[all_exited("probe")],
+    Case("probe", "bochs", guests=[guest("probe", "mem=32M")], checks=[all_exited("probe"), rights],
         timeout=120, seconds=15),
     Case("crashes", "bochs", updates=3, interval=300,
         guests=[CONTROL, WORKERS[0]]
@@ -146,10 +356,57 @@ CASES = [
         guests=[guest("refuse", "mem=64M", "control", NEXT), WORKERS[0]],
         checks=[ticks_in_order, refused_with_reasons, all_exited("refuse", "worker1")],
         timeout=120, seconds=15),
+    # memory is the same, byte for byte
+    Case("digest", "tcg", updates=3, interval=20, append="digest", guests=RANDOM,
+        checks=[*MEMORY, digests_equal], seconds=6),
+    # bad pages
+    Case("bad-pages-above-4G", "tcg", mem="6G", updates=3, interval=20,
+        append="digest " + ABOVE_4G, guests=RANDOM,
+        checks=[*MEMORY, digests_equal, above_4g, bad_pages(ABOVE_4G_FRAMES)], seconds=8),
+    Case("bad-pages-in-region", "tcg", updates=3, interval=20, append="digest " + IN_REGION,
+        guests=RANDOM, checks=[*MEMORY, digests_equal, bad_pages(IN_REGION_FRAMES)], seconds=6),
+    Case("bad-pages-in-region", "bochs", updates=4, interval=100, append=IN_REGION,
+        guests=[CONTROL, WORKERS[0]],
+        checks=[*UPDATED, no_frame_lost, bad_pages(IN_REGION_FRAMES),
+                all_exited("control", "worker1")]),
+    no_boot("bad-handover-page", FIXED + "badpage=10000",
+        "the handover page is a bad page"),
+    no_boot("bad-handover-page-in-range", FIXED + "badpage=1-fff,fff0-10005",
+        "the handover page is a bad page"),
+    not_loaded("bad-arena-A", FIXED + "badpage=10001-107ff",
+        r"bad pages leave no run of \d+ KiB"),
+    not_loaded("bad-arena-B", FIXED + "badpage=10802-10fff",
+        r"bad pages leave no run of \d+ KiB"),
+    Case("bad-pages-malformed", "tcg", guests=[HELLO], updates=1, interval=20,
+        append="autoupdate=1,20 badpage=xyz,30-20,8000,1234567890abc", seconds=1,
+        checks=[bad_pages(1), molt_line('badpage: "xyz" is no MFN'),
+                molt_line('badpage: "30-20" is no MFN'), molt_line('"1234567890abc" is no MFN')]),
+    # the region
+    *(Case("region-" + value, "tcg", updates=2, interval=20, append="liveupdate=" + value,
+           guests=[CONTROL, HELLO], checks=[*MEMORY, region_is(*place)], seconds=1)
+      for value, place in REGIONS.items()),
+    *(no_boot("no-region-" + value, "liveupdate=" + value, text)
+      for value, text in BAD_REGIONS.items()),
+    no_boot("no-region-for-frametable", "liveupdate=8M",
+        r"arena is too small for \d+ KiB of frametable", "boot: memory", mem="500G"),
+    not_loaded("region-too-small-to-update", "liveupdate=8M",
+        r"does not fit: image \d+ KiB and \d+ KiB for it to run, arena 4096 KiB", mem="400G"),
+    # protections and the panic path
+    *(selftest(name, "tcg") for name in SELFTESTS),
+    *(selftest(name, "bochs") for name in ("panic", "stack", "write-text")),
+    # many updates
+    Case("updates-500", "bochs", updates=500, interval=200, mem="768M",
+        guests=[CONTROL_BOTH, *WORKERS],
+        checks=[*UPDATED, all_exited("control", *FOUR), no_frame_lost, nothing_leaks],
+        timeout=1800, soak=True),
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+def parameter(case):
+    return pytest.param(case, id=str(case), marks=[pytest.mark.soak] if case.soak else [])
+
+
+@pytest.mark.parametrize("case", map(parameter, CASES))
 def test_case(case, case_run):
     case_run.expect(case.fails)
     for check in case.checks:

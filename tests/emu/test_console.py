@@ -6,6 +6,9 @@ import re
 import pytest
 from test_cases import CONTROL, HELLO, WORKERS
 
+from moltlib.log import PHASES
+
+UPDATED = r"from=(\S+) to=(\S+) blackout=(\d+) " + " ".join(rf"{phase}=\d+" for phase in PHASES)
 PLACES = [("bochs", "bios"), ("tcg", "bios"), ("tcg", "uefi")]
 
 
@@ -58,15 +61,33 @@ def test_console__commands__answer(molt, place):
     molt.line("images")
     molt.expect(r"molt: image 0: .*name=molt\.elf")
 
+    molt.expect(r"molt: image 1: .*name=molt-next\.elf")
+
+    first = digests(molt, ["control", "worker1", "hello"])
+    assert len(set(first.values())) > 1
+    images = []
     for number in (1, 2):
         molt.line("update")
-        molt.expect(rf"molt: update n={number} ok from=", 60)
+        done = molt.expect(rf"molt: update n={number} ok {UPDATED}\r?\n", 60)
+        images.append(done.group(1, 2))
+        assert int(done.group(3)) > 0
         molt.line("status")
         after = molt.expect(r"molt: status: molt (\S+), .*, arena ([AB]) ")
         assert (before.group(1) != after.group(1)) == (number % 2 == 1)
         assert (before.group(2) != after.group(2)) == (number % 2 == 1)
-        molt.expect(rf"molt: status: updates={number} refused=0")
+        molt.expect(rf"molt: status: updates={number} refused=0 last blackout={done.group(3)} ")
+    assert images[0] == images[1][::-1] and images[0][0] != images[0][1]
+    if not runs:
+        assert digests(molt, list(first)) == first
+    molt.line("update 7")
+    molt.expect("molt: lu: refused: no such image")
+    molt.line("update two")
+    molt.expect('molt: update: "two" is no image number')
+    molt.line("status")
+    molt.expect(r"molt: status: updates=2 refused=1 .*last refusal: no such image")
 
+    molt.type("\x011")
+    molt.expect(r"molt: console: control \(")
     molt.type("\x012")
     molt.expect(r"molt: console: worker1 \(")
     molt.type("\x010")
@@ -113,4 +134,21 @@ def test_console__update_by_number__takes_that_image(terminal):
     child.line("update 7")
     child.expect("molt: lu: refused: ")
     child.line("quit")
+    assert child.end() == 0
+
+
+def test_console__line_half_typed_at_an_update__console_goes_on(terminal):
+    """What was typed before may be lost, for the line editor is no part of the handover."""
+    words = ["--engine", "tcg", "--guest", HELLO, "--append", "end=never autoupdate=2,3000"]
+    child = terminal(words, "half-typed-tcg")
+    child.expect(r"molt: boot: \d+ cycles", timeout=60)
+    child.type("doma")
+    child.expect("molt> doma")
+    child.expect("molt: update n=1 ok from=", 60)
+    child.line("ins")
+    child.expect(r'molt: domain 1 hello: not running|molt: "ins": unknown command')
+    child.line("domains")
+    child.expect(r"molt: domain 1 hello: not running")
+    child.line("quit")
+    child.expect("molt: end ok")
     assert child.end() == 0

@@ -90,7 +90,7 @@ unsigned int place_image(const struct boot_info *info, paddr_t info_pa, uint64_t
     int rc = region_find(info, info_pa, image_pa, image_pa + image_bytes(), region, &why);
 
     if (rc != 0) {
-        panic("liveupdate: %s (%d)", why, rc);
+        panic("%s (%d)", why, rc);
     }
     for (unsigned int arena = 0; arena < 2; arena++) {
         if (is_home(info, region, arena)) {

@@ -22,7 +22,7 @@ struct molt_note {
 };
 
 extern const struct molt_note molt_note;
-__attribute__((section(".note.molt"), used)) const struct molt_note molt_note = {
+__attribute__((section(".note.molt"), used, aligned(4))) const struct molt_note molt_note = {
     .namesz = sizeof(LU_NOTE_NAME),
     .descsz = sizeof(struct lu_note),
     .type = LU_NOTE_TYPE,

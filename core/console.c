@@ -231,7 +231,7 @@ static void input_key(int key)
     }
     d = focus != CONSOLE_FOCUS_MOLT ? domain_find(focus) : NULL;
     if (d != NULL) {
-        (void)vuart_input(&d->uart, (uint8_t)key); /* a full FIFO overruns, as the real one does */
+        (void)vuart_input(d, (uint8_t)key); /* a full FIFO overruns, as the real one does */
     } else {
         focus = CONSOLE_FOCUS_MOLT;
         edit_key(key);

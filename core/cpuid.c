@@ -6,6 +6,7 @@
  * what molt does not know stays hidden. docs/CPU.md lists the leaves.
  */
 #include "hv/exit.h"
+#include "hv/pvclock.h"
 #include "hv/string.h"
 #include "hv/time.h"
 #include "hw/cpuid.h"
@@ -21,6 +22,9 @@
      CPUID_1_ECX_CX16 | CPUID_1_ECX_SSE41 | CPUID_1_ECX_SSE42 | CPUID_1_ECX_MOVBE | \
      CPUID_1_ECX_POPCNT | CPUID_1_ECX_AES | CPUID_1_ECX_XSAVE | CPUID_1_ECX_AVX |   \
      CPUID_1_ECX_F16C | CPUID_1_ECX_RDRAND | CPUID_1_ECX_PCID)
+/* Emulated, whatever the host has. */
+#define GIVEN_1_ECX (CPUID_1_ECX_HYPERVISOR | CPUID_1_ECX_X2APIC | CPUID_1_ECX_TSC_DEADLINE)
+#define GIVEN_1_EDX CPUID_1_EDX_APIC
 #define SHOWN_1_EDX                                                                            \
     (CPUID_1_EDX_FPU | CPUID_1_EDX_VME | CPUID_1_EDX_DE | CPUID_1_EDX_PSE | CPUID_1_EDX_TSC |  \
      CPUID_1_EDX_MSR | CPUID_1_EDX_PAE | CPUID_1_EDX_CX8 | CPUID_1_EDX_SEP | CPUID_1_EDX_PGE | \
@@ -38,7 +42,7 @@
 #define SHOWN_7_ECX_AVX512                                                        \
     (CPUID_7_ECX_AVX512VBMI | CPUID_7_ECX_AVX512VNNI | CPUID_7_ECX_AVX512BITALG | \
      CPUID_7_ECX_AVX512VPOPCNT)
-#define SHOWN_D1_EAX (CPUID_D1_EAX_XSAVEOPT | CPUID_D1_EAX_XSAVEC | CPUID_D1_EAX_XGETBV1)
+#define SHOWN_D1_EAX (CPUID_D1_EAX_XSAVEOPT | CPUID_D1_EAX_XGETBV1) /* no compacted format */
 #define SHOWN_81_ECX (CPUID_81_ECX_LAHF | CPUID_81_ECX_LZCNT | CPUID_81_ECX_PREFETCHW)
 #define SHOWN_81_EDX                                                                       \
     (CPUID_81_EDX_SYSCALL | CPUID_81_EDX_NX | CPUID_81_EDX_PDPE1GB | CPUID_81_EDX_RDTSCP | \
@@ -85,6 +89,16 @@ uint64_t guest_efer_allowed(void)
     return EFER_SCE | EFER_LME | EFER_LMA | ((edx & CPUID_81_EDX_NX) ? EFER_NXE : 0);
 }
 
+/* Instructions on registers that guests cannot switch on are hidden. */
+#define AVX_1_ECX (CPUID_1_ECX_AVX | CPUID_1_ECX_FMA | CPUID_1_ECX_F16C)
+#define AVX_7_EBX CPUID_7_EBX_AVX2
+#define AVX_7_ECX (CPUID_7_ECX_VAES | CPUID_7_ECX_VPCLMUL)
+
+static bool has_avx(void)
+{
+    return guest_xcr0_allowed() & XCR0_AVX;
+}
+
 static bool has_avx512(void)
 {
     return (guest_xcr0_allowed() & XCR0_AVX512) == XCR0_AVX512;
@@ -98,8 +112,9 @@ static struct cpuid_values leaf_features(struct vcpu *v)
     r.eax = h.eax; /* family, model, stepping */
     /* CLFLUSH size, 1 logical CPU, APIC id */
     r.ebx = (h.ebx & 0x0000ff00) | 1U << 16 | v->id << 24;
-    r.ecx = (h.ecx & SHOWN_1_ECX) | CPUID_1_ECX_HYPERVISOR;
-    r.edx = h.edx & SHOWN_1_EDX;
+    r.ecx = h.ecx & SHOWN_1_ECX & (has_avx() ? ~0U : ~AVX_1_ECX);
+    r.ecx |= GIVEN_1_ECX;
+    r.edx = (h.edx & SHOWN_1_EDX) | GIVEN_1_EDX;
     if ((r.ecx & CPUID_1_ECX_XSAVE) && (hvm->reg_get(v, HVM_REG_CR4) & CR4_OSXSAVE)) {
         r.ecx |= CPUID_1_ECX_OSXSAVE;
     }
@@ -114,6 +129,8 @@ static struct cpuid_values leaf_structured(uint32_t subleaf)
         h = host_cpuid(7, 0);
         r.ebx = h.ebx & (SHOWN_7_EBX | (has_avx512() ? SHOWN_7_EBX_AVX512 : 0));
         r.ecx = h.ecx & (SHOWN_7_ECX | (has_avx512() ? SHOWN_7_ECX_AVX512 : 0));
+        r.ebx &= has_avx() ? ~0U : ~AVX_7_EBX;
+        r.ecx &= has_avx() ? ~0U : ~AVX_7_ECX;
         r.ebx &= hvm_features.invpcid ? ~0U : ~CPUID_7_EBX_INVPCID;
     }
     return r;
@@ -146,7 +163,6 @@ static struct cpuid_values leaf_xsave(struct vcpu *v, uint32_t subleaf)
         r.ecx = xsave_bytes(allowed);
     } else if (subleaf == 1) {
         r.eax = host_cpuid(LEAF_XSAVE, 1).eax & SHOWN_D1_EAX;
-        r.ebx = xsave_bytes(v->ctx.xcr0);
     } else if (subleaf < 63 && (allowed & BIT(subleaf))) {
         r = host_cpuid(LEAF_XSAVE, subleaf);
         r.ecx &= ~1U; /* no supervisor components */
@@ -185,6 +201,9 @@ struct cpuid_values guest_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf)
 {
     struct cpuid_values h, r = {0};
 
+    if (pvclock_cpuid(leaf, &r)) {
+        return r;
+    }
     if (leaf >= HC_CPUID_BASE && leaf <= HC_CPUID_BASE + 0xffff) {
         return leaf_hypervisor(leaf);
     }

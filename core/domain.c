@@ -48,7 +48,8 @@ struct domain *domain_create(const char *name, uint16_t id, bool control)
     struct domain **link = &domain_list;
     struct domain *d;
 
-    if (name[0] == '\0' || id == 0 || id > DOMAIN_MAX_ID) {
+    if (name[0] == '\0' || strnlen(name, DOMAIN_NAME_MAX) == DOMAIN_NAME_MAX || id == 0 ||
+        id > DOMAIN_MAX_ID) {
         return NULL;
     }
     for (; *link != NULL; link = &(*link)->next) {
@@ -66,6 +67,8 @@ struct domain *domain_create(const char *name, uint16_t id, bool control)
     d->state = DOMAIN_RUNNING;
     extent_map_init(&d->extents);
     vuart_reset(&d->uart);
+    vioapic_reset(&d->ioapic);
+    d->clock.base_tsc = tsc_read();
     if (hvm != NULL && hvm->domain_init(d) != 0) {
         kfree(d);
         return NULL;

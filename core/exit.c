@@ -9,6 +9,7 @@
 #include "hv/context.h"
 #include "hv/domain.h"
 #include "hv/errno.h"
+#include "hv/mmio.h"
 #include "hv/pio.h"
 #include "hv/printk.h"
 #include "hv/sched.h"
@@ -153,7 +154,7 @@ static void do_cr_write(struct vcpu *v, const struct hvm_exit *exit)
     case 4:
         ok = cr4_valid(v, value);
         break;
-    case 8: /* no local APIC yet: the priority is only kept */
+    case 8:
         ok = value <= 15;
         break;
     default:
@@ -165,7 +166,7 @@ static void do_cr_write(struct vcpu *v, const struct hvm_exit *exit)
         return;
     }
     if (exit->cr.number == 8) {
-        v->ctx.cr8 = value;
+        vlapic_set_cr8(&v->apic, value);
     } else {
         hvm->reg_set(v, exit->cr.number == 0 ? HVM_REG_CR0 : HVM_REG_CR4, value);
     }
@@ -181,6 +182,9 @@ static void do_stage2(struct vcpu *v, const struct hvm_exit *exit)
     int order = extent_map_leaf(&d->extents, gfn, MAX_ORDER, &mfn);
 
     if (order < 0) {
+        if (mmio_handle(v, exit)) {
+            return;
+        }
         domain_stop(d, "access (%s%s%s) to guest-physical 0x%llx outside its memory",
                     (exit->stage2.access & STAGE2_READ) ? "r" : "",
                     (exit->stage2.access & STAGE2_WRITE) ? "w" : "",
@@ -204,7 +208,7 @@ static void do_hlt(struct vcpu *v, const struct hvm_exit *exit)
                     (unsigned long long)exit->rip);
         return;
     }
-    v->run_state = VCPU_HALTED; /* there is no interrupt source yet: it sleeps for good */
+    v->run_state = VCPU_HALTED; /* irq_wakes() ends it */
 }
 
 void exit_handle(struct vcpu *v, const struct hvm_exit *exit)

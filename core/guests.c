@@ -81,12 +81,26 @@ static int read_config(const char *line, size_t index, struct guest_config *c)
     return 0;
 }
 
+/* Has "of=NAME" before cmdline=: what follows that is the guest's. */
+static bool module_of(const char *line, const char *name)
+{
+    const char *cursor = line, *rest = rest_of_line(line);
+    struct str_span word;
+
+    while (cmdline_word(&cursor, &word) && word.s + 8 != rest) {
+        if (word.len > 3 && strncmp(word.s, "of=", 3) == 0 &&
+            span_eq((struct str_span){word.s + 3, word.len - 3}, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* All "module of=NAME" modules of one guest; returns how many, or -ENOMEM. */
 static int collect_modules(const struct boot_info *info, const char *name,
                            struct guest_module **out)
 {
     struct mb2_module m;
-    struct str_span of;
     int n = 0;
 
     *out = kzalloc((info->nr_modules + 1) * sizeof(**out));
@@ -94,8 +108,7 @@ static int collect_modules(const struct boot_info *info, const char *name,
         return -ENOMEM;
     }
     for (size_t i = 0; mb2_module(info, i, &m); i++) {
-        if (module_is(m.cmdline, "module") && cmdline_get(m.cmdline, "of", &of) &&
-            span_eq(of, name)) {
+        if (module_is(m.cmdline, "module") && module_of(m.cmdline, name)) {
             (*out)[n++] = (struct guest_module){mfn_to_va(pa_to_mfn(m.start)), m.end - m.start,
                                                 rest_of_line(m.cmdline)};
         }
@@ -117,9 +130,18 @@ static int build(const struct boot_info *info, const struct mb2_module *m,
         goto out;
     }
     n = collect_modules(info, c->name, &modules);
-    rc = n < 0 ? n
-               : guest_load(d, mfn_to_va(pa_to_mfn(m->start)), m->end - m->start, c->cmdline,
-                            modules, (size_t)n, state, why);
+    if (n >= 0) {
+        const struct guest_payload payload = {.data = mfn_to_va(pa_to_mfn(m->start)),
+                                              .bytes = m->end - m->start,
+                                              .cmdline = c->cmdline,
+                                              .modules = modules,
+                                              .nr_modules = (size_t)n,
+                                              .vcpus = (unsigned int)c->vcpus};
+
+        rc = guest_load(d, &payload, state, why);
+    } else {
+        rc = n;
+    }
     if (rc != 0) {
         goto out;
     }

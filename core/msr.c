@@ -5,10 +5,16 @@
  */
 #include "hv/errno.h"
 #include "hv/exit.h"
+#include "hv/domain.h"
+#include "hv/irq.h"
+#include "hv/pvclock.h"
 #include "hv/seam.h"
+#include "hv/time.h"
 #include "hw/x86.h"
 
-#define APIC_BASE_DISABLED 0xfee00100UL /* BSP, no local APIC */
+#define MSR_X2APIC_FIRST 0x800U
+#define MSR_X2APIC_LAST 0x8ffU
+#define MSR_TSC_DEADLINE 0x6e0U
 #define PAT_TYPES 8
 
 static uint64_t guest_tsc(struct vcpu *v)
@@ -16,14 +22,32 @@ static uint64_t guest_tsc(struct vcpu *v)
     return tsc_read() + hvm->reg_get(v, HVM_REG_TSC_OFFSET);
 }
 
+static bool is_apic_msr(uint32_t index)
+{
+    return index == MSR_APIC_BASE || index == MSR_TSC_DEADLINE ||
+           (index >= MSR_X2APIC_FIRST && index <= MSR_X2APIC_LAST);
+}
+
+static void set_tsc_offset(struct vcpu *v, uint64_t offset)
+{
+    vlapic_tsc_moved(&v->apic, offset - v->tsc_offset);
+    v->tsc_offset = offset;
+    hvm->reg_set(v, HVM_REG_TSC_OFFSET, offset);
+    pvclock_refresh(v->domain, &v->domain->clock, &v->clock, tsc_khz, offset);
+}
+
 int guest_rdmsr(struct vcpu *v, uint32_t index, uint64_t *value)
 {
+    if (is_apic_msr(index)) {
+        return vlapic_msr_read(&v->apic, index, value, guest_tsc(v));
+    }
+    if (pvclock_is_msr(index)) {
+        *value = pvclock_rdmsr(&v->domain->clock, &v->clock, index);
+        return 0;
+    }
     switch (index) {
     case MSR_TSC:
         *value = guest_tsc(v);
-        return 0;
-    case MSR_APIC_BASE:
-        *value = APIC_BASE_DISABLED;
         return 0;
     case MSR_BIOS_SIGN_ID:
     case MSR_DEBUGCTL:
@@ -68,9 +92,16 @@ static int write_efer(struct vcpu *v, uint64_t value)
 
 int guest_wrmsr(struct vcpu *v, uint32_t index, uint64_t value)
 {
+    if (is_apic_msr(index)) {
+        return vlapic_msr_write(&v->apic, &irq_bus, v->domain, index, value, guest_tsc(v));
+    }
+    if (pvclock_is_msr(index)) {
+        return pvclock_wrmsr(v->domain, &v->domain->clock, &v->clock, index, value, tsc_khz,
+                             v->tsc_offset);
+    }
     switch (index) {
     case MSR_TSC:
-        hvm->reg_set(v, HVM_REG_TSC_OFFSET, value - tsc_read());
+        set_tsc_offset(v, value - tsc_read());
         return 0;
     case MSR_BIOS_SIGN_ID: /* written as 0 before CPUID 1 to read the microcode revision */
         return 0;

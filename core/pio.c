@@ -4,6 +4,7 @@
  */
 #include "hv/pio.h"
 
+#include "hv/acpi.h"
 #include "hv/domain.h"
 #include "hv/guest_walk.h"
 #include "hv/vuart.h"
@@ -31,6 +32,11 @@ static uint64_t port_read(struct domain *d, uint16_t port, unsigned int size)
 {
     uint64_t floating = size_mask(size); /* nothing there reads as ones */
 
+    uint32_t acpi;
+
+    if (acpi_port_read(port, size, &acpi)) {
+        return acpi;
+    }
     if (is_vuart(port)) { /* an 8-bit device: one byte answers */
         return (floating & ~UINT64_C(0xff)) | vuart_read(d, port - VUART_PORT);
     }
@@ -41,6 +47,16 @@ static enum outcome port_write(struct domain *d, uint16_t port, unsigned int siz
 {
     if (is_vuart(port)) {
         return vuart_write(d, port - VUART_PORT, (uint8_t)value) ? DONE : AGAIN;
+    }
+    switch (acpi_port_write(port, size, (uint32_t)value)) {
+    case ACPI_RESET:
+        domain_exit(d, 0); /* a reboot ends the domain */
+        return DONE;
+    case ACPI_POWER_OFF:
+        domain_exit(d, 0);
+        return DONE;
+    default:
+        break;
     }
     if (port == DEBUG_EXIT_PORT) {
         domain_exit(d, (uint32_t)(value & size_mask(size)));

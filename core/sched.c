@@ -14,6 +14,7 @@
 #include "hv/domain.h"
 #include "hv/exit.h"
 #include "hv/hvm.h"
+#include "hv/irq.h"
 #include "hv/lu.h"
 #include "hv/machine.h"
 #include "hv/percpu.h"
@@ -119,6 +120,12 @@ static struct vcpu *pick(uint64_t now, uint64_t *wake)
             } else {
                 *wake = MIN(*wake, v->wake_tsc);
             }
+        } else if (v->run_state == VCPU_HALTED) {
+            if (irq_wakes(v, now)) {
+                v->run_state = VCPU_RUNNABLE;
+            } else {
+                *wake = MIN(*wake, irq_next_timer(v));
+            }
         }
         if (found == NULL && v->run_state == VCPU_RUNNABLE) {
             found = v;
@@ -144,8 +151,11 @@ static void run_slice(struct vcpu *v, uint64_t end)
     context_load(v);
     while ((now = tsc_read()) < end && v->run_state == VCPU_RUNNABLE && !give_up && !lu_due()) {
         struct hvm_exit exit;
+        uint64_t until;
 
-        hvm->run(v, MIN(end, poll_at) - MIN(now, MIN(end, poll_at)), &exit);
+        irq_before_entry(v, now);
+        until = MIN(MIN(end, poll_at), irq_next_timer(v));
+        hvm->run(v, until - MIN(now, until), &exit);
         v->run_cycles += cpu->last_exit_tsc - now;
         v->entered = true;
         v->exits[exit.reason]++;

@@ -72,12 +72,13 @@ int vcpu_set_state(struct vcpu *v, const struct vcpu_state *s)
     if (!context_state_valid(s)) {
         return -EINVAL;
     }
+    v->tsc_offset = s->tsc_offset;
     memcpy(v->gpr, s->gpr, sizeof(v->gpr));
     memcpy(v->ctx.dr, s->dr, sizeof(v->ctx.dr));
     memcpy(v->ctx.msr, s->msr, sizeof(v->ctx.msr));
     v->ctx.dr6 = s->dr6;
     v->ctx.cr2 = s->cr2;
-    v->ctx.cr8 = s->cr8;
+    vlapic_set_cr8(&v->apic, s->cr8);
     v->ctx.xcr0 = s->xcr0;
     rc = hvm->state_load(v, s);
     return rc;
@@ -97,7 +98,7 @@ void vcpu_get_state(struct vcpu *v, struct vcpu_state *s)
     memcpy(s->msr, v->ctx.msr, sizeof(s->msr));
     s->dr6 = v->ctx.dr6;
     s->cr2 = v->ctx.cr2;
-    s->cr8 = v->ctx.cr8;
+    s->cr8 = vlapic_cr8(&v->apic);
     s->xcr0 = v->ctx.xcr0;
 }
 
@@ -131,6 +132,8 @@ int vcpu_create(struct domain *d, unsigned int id, const struct vcpu_state *stat
     }
     v->domain = d;
     v->id = id;
+    vlapic_reset(&v->apic, id, id == 0);
+    v->apic.tsc_per_tick = 1;
     rc = allocate(v);
     if (rc != 0) {
         kfree(v);

@@ -10,6 +10,7 @@
 
 #include "hv/console.h"
 #include "hv/domain.h"
+#include "hv/irq.h"
 #include "hv/string.h"
 #include "hw/ports.h"
 
@@ -39,12 +40,14 @@ static uint8_t receive(struct vuart *u)
     return byte;
 }
 
-bool vuart_input(struct vuart *u, uint8_t byte)
+/* Overrun: a full FIFO keeps what it has, the single register does not. */
+static bool take(struct vuart *u, uint8_t byte)
 {
-    unsigned int depth = (u->fcr & UART_FCR_ENABLE) ? VUART_FIFO : 1;
+    bool fifo = u->fcr & UART_FCR_ENABLE;
 
-    if (u->rx_count >= depth) {
+    if (u->rx_count >= (fifo ? VUART_FIFO : 1)) {
         u->lsr_errors |= UART_LSR_OE;
+        u->rx[0] = fifo ? u->rx[0] : byte;
         return false;
     }
     u->rx[u->rx_count++] = byte;
@@ -57,7 +60,7 @@ static bool transmit(struct domain *d, uint8_t byte)
     struct vuart *u = &d->uart;
 
     if (u->mcr & UART_MCR_LOOP) {
-        (void)vuart_input(u, byte);
+        (void)take(u, byte);
         u->tx_event = true;
         return true;
     }
@@ -88,8 +91,7 @@ void vuart_flush(struct domain *d)
     }
 }
 
-/* What would interrupt, by priority; naming the transmitter clears that event. Nothing is
- * delivered: guests poll. */
+/* What interrupts, by priority; naming the transmitter clears that event. */
 static uint8_t interrupt_id(struct vuart *u)
 {
     uint8_t fifo = (u->fcr & UART_FCR_ENABLE) ? UART_IIR_FIFO : 0;
@@ -113,7 +115,7 @@ static uint8_t line_status(struct vuart *u)
 
     u->lsr_errors = 0; /* error bits are cleared by the read */
     lsr |= u->rx_count != 0 ? UART_LSR_DR : 0;
-    lsr |= console_has_room() ? UART_LSR_THRE | UART_LSR_TEMT : 0;
+    lsr |= (u->mcr & UART_MCR_LOOP) || console_has_room() ? UART_LSR_THRE | UART_LSR_TEMT : 0;
     return lsr;
 }
 
@@ -130,7 +132,27 @@ static uint8_t modem_status(const struct vuart *u)
                      ((u->mcr & UART_MCR_OUT2) ? UART_MSR_DCD : 0));
 }
 
-uint8_t vuart_read(struct domain *d, unsigned int offset)
+/* The interrupt line: something to tell, and OUT2 connects it, as on a PC. */
+static void update_line(struct domain *d)
+{
+    struct vuart *u = &d->uart;
+    bool due = ((u->ier & UART_IER_LINE) && u->lsr_errors != 0) ||
+               ((u->ier & UART_IER_RX) && u->rx_count != 0) ||
+               ((u->ier & UART_IER_TX) && u->tx_event);
+
+    irq_set_line(d, IRQ_COM1, due && (u->mcr & UART_MCR_OUT2));
+}
+
+bool vuart_input(struct domain *d, uint8_t byte)
+{
+    /* In loopback the line outside is cut. */
+    bool taken = !(d->uart.mcr & UART_MCR_LOOP) && take(&d->uart, byte);
+
+    update_line(d);
+    return taken;
+}
+
+static uint8_t read_register(struct domain *d, unsigned int offset)
 {
     struct vuart *u = &d->uart;
 
@@ -154,7 +176,15 @@ uint8_t vuart_read(struct domain *d, unsigned int offset)
     }
 }
 
-bool vuart_write(struct domain *d, unsigned int offset, uint8_t value)
+uint8_t vuart_read(struct domain *d, unsigned int offset)
+{
+    uint8_t value = read_register(d, offset);
+
+    update_line(d);
+    return value;
+}
+
+static bool write_register(struct domain *d, unsigned int offset, uint8_t value)
 {
     struct vuart *u = &d->uart;
 
@@ -174,10 +204,14 @@ bool vuart_write(struct domain *d, unsigned int offset, uint8_t value)
         }
         break;
     case UART_FCR:
-        if ((value ^ u->fcr) & UART_FCR_ENABLE || value & UART_FCR_CLEAR_RX) {
+        if (((value ^ u->fcr) & UART_FCR_ENABLE) ||
+            ((value & UART_FCR_ENABLE) && (value & UART_FCR_CLEAR_RX))) {
             u->rx_count = 0;
         }
-        u->fcr = value & (uint8_t)~(UART_FCR_CLEAR_RX | UART_FCR_CLEAR_TX);
+        /* Without bit 0 no other bit counts. */
+        u->fcr = (value & UART_FCR_ENABLE)
+                     ? value & (uint8_t) ~(UART_FCR_CLEAR_RX | UART_FCR_CLEAR_TX)
+                     : 0;
         break;
     case UART_LCR:
         u->lcr = value;
@@ -192,4 +226,12 @@ bool vuart_write(struct domain *d, unsigned int offset, uint8_t value)
         break;
     }
     return true;
+}
+
+bool vuart_write(struct domain *d, unsigned int offset, uint8_t value)
+{
+    bool taken = write_register(d, offset, value);
+
+    update_line(d);
+    return taken;
 }

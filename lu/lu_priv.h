@@ -108,6 +108,15 @@ size_t msrs_to_record(const struct vcpu_state *s, struct lu_msr out[LU_VCPU_MSRS
 /* 0, or -EINVAL for an MSR that this image does not know. */
 MUST_CHECK int msr_from_record(const struct lu_msr *msr, struct vcpu_state *s);
 
+/* ---- lu/irq_record.c ---- */
+
+struct vlapic;
+struct vioapic;
+void lapic_to_record(const struct vlapic *a, struct lu_rec_lapic *rec);
+void lapic_from_record(const struct lu_rec_lapic *rec, struct vlapic *a);
+void ioapic_to_record(const struct vioapic *io, struct lu_rec_ioapic *rec);
+void ioapic_from_record(const struct lu_rec_ioapic *rec, struct vioapic *io);
+
 /* ---- stream in memory: lu/stream_map.c ---- */
 
 /* Maps the stream's pages side by side. `visit_page` is called for every list and stream page (may

@@ -114,6 +114,23 @@ static void apply_vuart(const struct stream_item *item)
     memcpy(u->line, rec + 1, rec->tx_length);
 }
 
+static void apply_clock(const struct stream_item *item)
+{
+    const struct lu_rec_clock *rec = (const void *)item->data;
+
+    domain_find(rec->domain)->clock = (struct pvclock){.base_tsc = rec->base_tsc,
+                                                       .wall_sec = rec->wall_sec,
+                                                       .wall_nsec = rec->wall_nsec,
+                                                       .wall_msr = rec->wall_msr};
+}
+
+static void apply_ioapic(const struct stream_item *item)
+{
+    const struct lu_rec_ioapic *rec = (const void *)item->data;
+
+    ioapic_from_record(rec, &domain_find(rec->domain)->ioapic);
+}
+
 /* A vCPU with the MSRS and XSAVE records that follow it. */
 static int apply_vcpu(struct stream_reader *r, const struct stream_item *item, const char **why)
 {
@@ -123,7 +140,7 @@ static int apply_vcpu(struct stream_reader *r, const struct stream_item *item, c
     struct vcpu_state state;
     struct stream_item next;
     const struct stream_item none = {0};
-    struct stream_item xsave = none;
+    struct stream_item xsave = none, lapic = none, clock = none;
     struct vcpu *v;
     int rc;
 
@@ -138,6 +155,10 @@ static int apply_vcpu(struct stream_reader *r, const struct stream_item *item, c
             }
         } else if (next.type == LU_REC_XSAVE) {
             xsave = next;
+        } else if (next.type == LU_REC_LAPIC) {
+            lapic = next;
+        } else if (next.type == LU_REC_VCPU_CLOCK) {
+            clock = next;
         } else if (!(next.type & LU_REC_OPTIONAL)) {
             break;
         }
@@ -151,6 +172,14 @@ static int apply_vcpu(struct stream_reader *r, const struct stream_item *item, c
     }
     if (rc != 0) {
         return rc;
+    }
+    if (lapic.data != NULL) {
+        lapic_from_record((const void *)lapic.data, &v->apic);
+    }
+    if (clock.data != NULL) {
+        const struct lu_rec_vcpu_clock *k = (const void *)clock.data;
+
+        v->clock.system_time_msr = k->system_time_msr;
     }
     v->wake_tsc = rec->wake_tsc;
     v->run_state = rec->activity == LU_VCPU_HALTED     ? VCPU_HALTED
@@ -192,6 +221,12 @@ int restore_apply(struct stream_reader *r, const char **why)
             break;
         case LU_REC_VUART:
             apply_vuart(&item);
+            break;
+        case LU_REC_CLOCK:
+            apply_clock(&item);
+            break;
+        case LU_REC_IOAPIC:
+            apply_ioapic(&item);
             break;
         case LU_REC_VCPU:
             rc = apply_vcpu(r, &item, why);

@@ -27,7 +27,7 @@
 /* What the check remembers of a domain. */
 struct seen_domain {
     uint16_t id;
-    bool state, vuart;
+    bool state, vuart, ioapic, clock;
     uint32_t vcpus_expected, vcpus;
     uint64_t extents_expected, extents;
     uint64_t frames_expected, frames;
@@ -39,7 +39,7 @@ struct checker {
     struct seen_domain *domains;
     size_t nr, capacity;
     bool host, host_state, console;
-    bool vcpu_open, msrs, xsave; /* the last vCPU: what belongs to it may follow */
+    bool vcpu_open, msrs, xsave, lapic, clock; /* the last vCPU: what belongs to it may follow */
     uint16_t vcpu_domain, vcpu;
     const struct frame_keeper *keeper;
     uint64_t taken; /* times that keeper->take() was successful */
@@ -288,6 +288,8 @@ static int check_vcpu(struct checker *c, const struct stream_item *item)
     c->vcpu = rec.vcpu;
     c->msrs = false;
     c->xsave = false;
+    c->lapic = false;
+    c->clock = false;
     return 0;
 }
 
@@ -367,6 +369,86 @@ static int check_xsave(struct checker *c, const struct stream_item *item)
     return 0;
 }
 
+/* Registers of devices may hold anything: the models take any value that fits. */
+static int check_lapic(struct checker *c, const struct stream_item *item)
+{
+    struct lu_rec_lapic rec;
+
+    if (item->length != sizeof(rec)) {
+        return bad(c, "LAPIC: wrong length");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    if (!names_last_vcpu(c, rec.domain, rec.vcpu) || c->lapic || rec.id != rec.vcpu ||
+        rec.tsc_per_tick == 0 || rec.reserved != 0) {
+        return bad(c, "LAPIC: wrong vCPU or impossible values");
+    }
+    c->lapic = true;
+    return 0;
+}
+
+static int check_ioapic(struct checker *c, const struct stream_item *item)
+{
+    struct lu_rec_ioapic rec;
+    struct seen_domain *d;
+
+    if (item->length != sizeof(rec)) {
+        return bad(c, "IOAPIC: wrong length");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    d = find(c, rec.domain);
+    if (d == NULL || d->ioapic || rec.reserved[0] != 0 || rec.reserved[1] != 0 ||
+        rec.reserved[2] != 0 || rec.reserved2 != 0) {
+        return bad(c, "IOAPIC: unknown domain, doubled or reserved fields");
+    }
+    d->ioapic = true;
+    return 0;
+}
+
+static struct pvclock clock_from_record(const struct lu_rec_clock *rec)
+{
+    return (struct pvclock){.base_tsc = rec->base_tsc,
+                            .wall_sec = rec->wall_sec,
+                            .wall_nsec = rec->wall_nsec,
+                            .wall_msr = rec->wall_msr};
+}
+
+static int check_clock(struct checker *c, const struct stream_item *item)
+{
+    struct lu_rec_clock rec;
+    struct seen_domain *d;
+    struct pvclock clock;
+
+    if (item->length != sizeof(rec)) {
+        return bad(c, "CLOCK: wrong length");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    d = find(c, rec.domain);
+    clock = clock_from_record(&rec);
+    if (d == NULL || d->clock || rec.reserved != 0 || !pvclock_valid(&clock)) {
+        return bad(c, "CLOCK: unknown domain, doubled or impossible values");
+    }
+    d->clock = true;
+    return 0;
+}
+
+static int check_vcpu_clock(struct checker *c, const struct stream_item *item)
+{
+    struct lu_rec_vcpu_clock rec;
+    struct pvclock_vcpu clock;
+
+    if (item->length != sizeof(rec)) {
+        return bad(c, "VCPU_CLOCK: wrong length");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    clock = (struct pvclock_vcpu){rec.system_time_msr};
+    if (!names_last_vcpu(c, rec.domain, rec.vcpu) || c->clock || rec.reserved != 0 ||
+        !pvclock_vcpu_valid(&clock)) {
+        return bad(c, "VCPU_CLOCK: wrong vCPU or impossible values");
+    }
+    c->clock = true;
+    return 0;
+}
+
 static int check_console(struct checker *c, const struct stream_item *item)
 {
     struct lu_rec_console rec;
@@ -384,7 +466,8 @@ static int check_console(struct checker *c, const struct stream_item *item)
 
 static bool of_vcpu(uint32_t type)
 {
-    return type == LU_REC_MSRS || type == LU_REC_XSAVE;
+    return type == LU_REC_MSRS || type == LU_REC_XSAVE || type == LU_REC_LAPIC ||
+           type == LU_REC_VCPU_CLOCK;
 }
 
 static int check_item(struct checker *c, const struct stream_item *item)
@@ -416,6 +499,14 @@ static int check_item(struct checker *c, const struct stream_item *item)
         return check_msrs(c, item);
     case LU_REC_XSAVE:
         return check_xsave(c, item);
+    case LU_REC_LAPIC:
+        return check_lapic(c, item);
+    case LU_REC_IOAPIC:
+        return check_ioapic(c, item);
+    case LU_REC_CLOCK:
+        return check_clock(c, item);
+    case LU_REC_VCPU_CLOCK:
+        return check_vcpu_clock(c, item);
     case LU_REC_CONSOLE:
         return check_console(c, item);
     default:

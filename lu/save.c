@@ -164,6 +164,45 @@ static void save_vcpu(struct stream_writer *w, struct vcpu *v)
     }
 }
 
+static void save_lapic(struct stream_writer *w, const struct vcpu *v)
+{
+    struct lu_rec_lapic rec;
+
+    lapic_to_record(&v->apic, &rec);
+    rec.domain = v->domain->id;
+    rec.vcpu = (uint16_t)v->id;
+    stream_record(w, LU_REC_LAPIC, &rec, sizeof(rec), NULL, 0);
+}
+
+static void save_ioapic(struct stream_writer *w, const struct domain *d)
+{
+    struct lu_rec_ioapic rec;
+
+    ioapic_to_record(&d->ioapic, &rec);
+    rec.domain = d->id;
+    stream_record(w, LU_REC_IOAPIC, &rec, sizeof(rec), NULL, 0);
+}
+
+static void save_clock(struct stream_writer *w, const struct domain *d)
+{
+    struct lu_rec_clock rec = {.domain = d->id,
+                               .wall_nsec = d->clock.wall_nsec,
+                               .wall_sec = d->clock.wall_sec,
+                               .base_tsc = d->clock.base_tsc,
+                               .wall_msr = d->clock.wall_msr};
+
+    stream_record(w, LU_REC_CLOCK, &rec, sizeof(rec), NULL, 0);
+}
+
+static void save_vcpu_clock(struct stream_writer *w, const struct vcpu *v)
+{
+    struct lu_rec_vcpu_clock rec = {.domain = v->domain->id,
+                                    .vcpu = (uint16_t)v->id,
+                                    .system_time_msr = v->clock.system_time_msr};
+
+    stream_record(w, LU_REC_VCPU_CLOCK, &rec, sizeof(rec), NULL, 0);
+}
+
 static void save_console(struct stream_writer *w)
 {
     struct lu_rec_console rec = {.focus = console_focus()};
@@ -184,8 +223,12 @@ int save_finish(struct stream_writer *w)
     for_each_domain(d) {
         save_domain_state(w, d);
         save_vuart(w, d);
+        save_ioapic(w, d);
+        save_clock(w, d);
         for_each_vcpu(d, v) {
             save_vcpu(w, v);
+            save_lapic(w, v);
+            save_vcpu_clock(w, v);
         }
     }
     save_console(w);

@@ -107,7 +107,7 @@ static void decode_cr(struct vcpu *v, struct hvm_exit *exit)
     case QUAL_CR_MOV_FROM:
         /* Only CR8 reads exit; the instruction is done but for RIP. */
         BUG_ON(exit->cr.number != 8);
-        write_gpr(v, gpr, v->ctx.cr8);
+        write_gpr(v, gpr, vlapic_cr8(&v->apic));
         exit->reason = HVM_EXIT_NOP;
         break;
     case QUAL_CR_CLTS:
@@ -189,7 +189,6 @@ static void decode_reason(struct vcpu *v, struct vmx_vcpu *x, uint32_t reason,
         exit->reason = HVM_EXIT_TRIPLE_FAULT;
         break;
     case EXIT_IRQ_WINDOW:
-        vmwrite(VMCS_PRIMARY_CTLS, vmx_caps.primary);
         exit->reason = HVM_EXIT_IRQ_WINDOW;
         break;
     case EXIT_CPUID:
@@ -262,6 +261,7 @@ void vmx_exit_decode(struct vcpu *v, uint32_t reason, struct hvm_exit *exit)
     exit->cpl = (uint8_t)(vmread32(VMCS_GUEST_SS_ACCESS) >> AR_DPL_SHIFT & AR_DPL_MASK);
     exit->code64 = (vmread32(VMCS_GUEST_CS_ACCESS) & AR_L) &&
                    (vmread32(VMCS_ENTRY_CTLS) & ENTRY_CTL_IA32E);
+    exit->code_bytes = exit->code64 ? 8 : (vmread32(VMCS_GUEST_CS_ACCESS) & AR_DB) != 0 ? 4 : 2;
     if (has_insn_length(basic)) {
         exit->insn_length = (uint8_t)vmread32(VMCS_EXIT_INSN_LENGTH);
     }

@@ -38,6 +38,25 @@ void vmx_inject(struct vcpu *v, uint32_t event, uint32_t error_code)
     }
 }
 
+bool vmx_interrupt(struct vcpu *v, int vector)
+{
+    struct vmx_vcpu *x = vmcs_load(v);
+    bool now = vector >= 0 && !(x->event.info & EVENT_VALID) &&
+               (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) &&
+               !(vmread32(VMCS_GUEST_INTERRUPTIBILITY) & (INTR_BLOCK_STI | INTR_BLOCK_MOV_SS));
+    bool window = vector >= 0 && !now;
+
+    if (now) {
+        x->event = (struct vmx_event){.info = EVENT_VALID | EVENT_TYPE_EXTINT << 8 |
+                                              (uint32_t)vector};
+    }
+    if (window != x->irq_window) {
+        x->irq_window = window;
+        vmwrite(VMCS_PRIMARY_CTLS, vmx_caps.primary | (window ? PRI_IRQ_WINDOW : 0));
+    }
+    return now;
+}
+
 void vmx_event_enter(struct vmx_vcpu *x)
 {
     if (!(x->event.info & EVENT_VALID)) {

@@ -130,6 +130,7 @@ const struct hvm_ops vmx_ops = {
     .reg_get = vmx_reg_get,
     .reg_set = vmx_reg_set,
     .inject = vmx_inject,
+    .interrupt = vmx_interrupt,
     .skip = vmx_skip,
     .state_save = vmx_state_save,
     .state_load = vmx_state_load,

@@ -128,6 +128,8 @@ uint64_t vmx_reg_get(struct vcpu *v, enum hvm_reg reg)
         return vmread(VMCS_GUEST_DR7);
     case HVM_REG_TSC_OFFSET:
         return vmread(VMCS_TSC_OFFSET);
+    case HVM_REG_CS_BASE:
+        return vmread(VMCS_GUEST_CS_BASE);
     }
     panic("vmx: register %d", (int)reg);
 }
@@ -171,6 +173,8 @@ void vmx_reg_set(struct vcpu *v, enum hvm_reg reg, uint64_t value)
     case HVM_REG_TSC_OFFSET:
         vmwrite(VMCS_TSC_OFFSET, value);
         return;
+    case HVM_REG_CS_BASE: /* is only read */
+        break;
     }
     panic("vmx: register %d", (int)reg);
 }

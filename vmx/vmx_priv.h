@@ -39,6 +39,7 @@ struct vmx_vcpu {
            ,
            struct vmx_event event; /* for the next entry: injected, or interrupted by the exit */
            uint16_t vpid; bool launched; bool flush_vpid; /* before the next entry */
+           bool irq_window;                               /* an exit is asked for */
            bool shutdown;                                 /* a triple fault is due */)
 };
 
@@ -84,6 +85,7 @@ void vmx_set_mode(uint64_t cr0, uint64_t cr4, uint64_t efer);
 
 /* inject.c */
 void vmx_inject(struct vcpu *v, uint32_t event, uint32_t error_code);
+bool vmx_interrupt(struct vcpu *v, int vector);
 /* Around VM entry: writes the due event; keeps the event that the exit interrupted. */
 void vmx_event_enter(struct vmx_vcpu *x);
 void vmx_event_exit(struct vmx_vcpu *x);

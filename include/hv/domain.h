@@ -9,6 +9,7 @@
 #include "hv/extent.h"
 #include "hv/types.h"
 #include "hv/vcpu.h"
+#include "hv/vioapic.h"
 #include "hv/vuart.h"
 
 #define DOMAIN_NAME_MAX 32
@@ -25,6 +26,7 @@ struct domain {
            uint64_t memory_bytes; struct extent_map extents; struct vcpu *vcpus;
            ,
            char name[DOMAIN_NAME_MAX]; unsigned int nr_vcpus; struct vuart uart;
+           struct vioapic ioapic; struct pvclock clock;
            void *stage2; /* the backend's nested page tables */
            struct domain *next;)
 };

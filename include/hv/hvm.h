@@ -49,7 +49,8 @@ struct hvm_exit {
     uint64_t rip;
     uint8_t insn_length; /* bytes, 0 when unknown */
     uint8_t cpl;
-    bool code64; /* 64-bit code segment */
+    bool code64;        /* 64-bit code segment */
+    uint8_t code_bytes; /* width of the code segment: 2, 4 or 8 */
     union {
         struct {
             uint16_t port;
@@ -85,6 +86,7 @@ enum hvm_reg {
     HVM_REG_PAT,
     HVM_REG_DR7,
     HVM_REG_TSC_OFFSET,
+    HVM_REG_CS_BASE, /* read only */
 };
 
 struct hvm_ops {
@@ -113,6 +115,9 @@ struct hvm_ops {
      * exit interrupted is combined as SDM "Interrupt 8 - Double Fault Exception" says; anything
      * else replaces what is queued, so no interrupt while state.event is valid. */
     void (*inject)(struct vcpu *v, uint32_t event, uint32_t error_code);
+    /* An external interrupt waits for the vCPU (vector, or -1: none). True: it can be taken now and
+     * is queued for the next entry. False: HVM_EXIT_IRQ_WINDOW comes when it can. */
+    bool (*interrupt)(struct vcpu *v, int vector);
     /* Past an emulated instruction: RIP, interrupt shadow, single-step trap. */
     void (*skip)(struct vcpu *v, unsigned int insn_length);
     /* The part of the neutral state that the backend holds (all but ctx); gpr[] included. */

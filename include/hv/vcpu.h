@@ -7,6 +7,8 @@
 
 #include "hv/compiler.h"
 #include "hv/types.h"
+#include "hv/pvclock.h"
+#include "hv/vlapic.h"
 
 struct domain;
 
@@ -60,7 +62,7 @@ enum guest_msr {
 /* Register state that neither VMCS nor VMCB holds: switched by arch/x86_64/context.c when another
  * vCPU comes onto the CPU. Valid while the vCPU is not loaded. */
 struct vcpu_context {
-    LAYOUT(uint64_t dr[4]; uint64_t dr6; uint64_t cr2; uint64_t cr8;,
+    LAYOUT(uint64_t dr[4]; uint64_t dr6; uint64_t cr2;,
            uint64_t msr[GUEST_MSR_COUNT]; uint64_t xcr0;
            void *xsave;) /* standard format, every feature the host has, 64-byte aligned */
 };
@@ -109,7 +111,8 @@ struct vcpu {
            ,
            struct vcpu *next_in_domain; struct vcpu *run_next; /* run queue ring */
            struct vcpu *run_prev; uint64_t tsc_offset; bool entered; /* has run under this image */
-           uint64_t exits[VCPU_EXIT_KINDS]; uint64_t run_cycles;
+           struct vlapic apic; struct pvclock_vcpu clock; uint64_t exits[VCPU_EXIT_KINDS];
+           uint64_t run_cycles;
            struct vcpu_state *cold;) /* state of a vCPU that no backend holds (no VMX or SVM) */
 };
 

@@ -28,7 +28,7 @@ void vuart_reset(struct vuart *u);
 uint8_t vuart_read(struct domain *d, unsigned int offset);
 MUST_CHECK bool vuart_write(struct domain *d, unsigned int offset, uint8_t value);
 /* A byte from the keyboard; false when the FIFO is full. */
-bool vuart_input(struct vuart *u, uint8_t byte);
+bool vuart_input(struct domain *d, uint8_t byte);
 /* Prints the line that has no end yet (the domain ended). */
 void vuart_flush(struct domain *d);
 

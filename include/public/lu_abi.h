@@ -103,6 +103,10 @@ struct lu_record {
 #define LU_REC_XSAVE 10U       /* struct lu_rec_xsave + standard-format image, after its vCPU */
 #define LU_REC_CONSOLE (LU_REC_OPTIONAL | 11U) /* struct lu_rec_console + bytes not yet printed */
 #define LU_REC_END 12U                         /* struct lu_rec_end, mandatory, last */
+#define LU_REC_LAPIC 13U      /* struct lu_rec_lapic, after its vCPU; without it: as after RESET */
+#define LU_REC_IOAPIC 14U     /* struct lu_rec_ioapic; without it: as after RESET */
+#define LU_REC_CLOCK 15U      /* struct lu_rec_clock: a domain's time */
+#define LU_REC_VCPU_CLOCK 16U /* struct lu_rec_vcpu_clock, after its vCPU */
 
 struct lu_rec_host {
     uint64_t tsc_khz;
@@ -254,6 +258,58 @@ struct lu_rec_xsave {
     uint64_t features; /* XCR0 under which the image was written */
 };
 
+/* Registers as the guest reads them; bitmaps as 8 x 32 bits, vector 0 first. */
+struct lu_rec_lapic {
+    uint16_t domain;
+    uint16_t vcpu;
+    uint32_t id;
+    uint64_t apic_base;
+    uint32_t tpr;
+    uint32_t svr;
+    uint32_t ldr;
+    uint32_t dfr;
+    uint32_t esr;
+    uint32_t esr_pending; /* errors since ESR was written last */
+    uint32_t lvt[6];      /* timer, thermal, performance, LINT0, LINT1, error */
+    uint64_t icr;
+    uint32_t irr[8];
+    uint32_t isr[8];
+    uint32_t tmr[8];
+    uint32_t timer_initial;
+    uint32_t timer_divide;
+    uint64_t timer_start;  /* guest TSC when the count began */
+    uint64_t tsc_deadline; /* 0: disarmed */
+    uint32_t tsc_per_tick; /* guest TSC cycles of one undivided timer tick */
+    uint32_t reserved;
+};
+
+struct lu_rec_ioapic {
+    uint16_t domain;
+    uint16_t reserved[3];
+    uint32_t select;
+    uint32_t id;
+    uint64_t redirection[24];
+    uint32_t lines; /* level of each pin */
+    uint32_t reserved2;
+};
+
+/* KVM-compatible clock: where the domain's time starts, and the MSRs that guests wrote. */
+struct lu_rec_clock {
+    uint16_t domain;
+    uint16_t reserved;
+    uint32_t wall_nsec;
+    uint64_t wall_sec; /* time of day at time 0, seconds since 1970 */
+    uint64_t base_tsc; /* host TSC at time 0 */
+    uint64_t wall_msr;
+};
+
+struct lu_rec_vcpu_clock {
+    uint16_t domain;
+    uint16_t vcpu;
+    uint32_t reserved;
+    uint64_t system_time_msr;
+};
+
 struct lu_rec_console {
     uint16_t focus; /* domain that has the keyboard, 0xffff: molt itself */
     uint16_t reserved;
@@ -285,6 +341,10 @@ _Static_assert(sizeof(struct lu_rec_vcpu) == 552, "lu_rec_vcpu");
 _Static_assert(sizeof(struct lu_rec_msrs) == 8, "lu_rec_msrs");
 _Static_assert(sizeof(struct lu_msr) == 16, "lu_msr");
 _Static_assert(sizeof(struct lu_rec_xsave) == 16, "lu_rec_xsave");
+_Static_assert(sizeof(struct lu_rec_lapic) == 200, "lu_rec_lapic");
+_Static_assert(sizeof(struct lu_rec_ioapic) == 216, "lu_rec_ioapic");
+_Static_assert(sizeof(struct lu_rec_clock) == 32, "lu_rec_clock");
+_Static_assert(sizeof(struct lu_rec_vcpu_clock) == 16, "lu_rec_vcpu_clock");
 _Static_assert(sizeof(struct lu_rec_console) == 8, "lu_rec_console");
 _Static_assert(sizeof(struct lu_rec_end) == 8, "lu_rec_end");
 

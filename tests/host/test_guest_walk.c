@@ -232,7 +232,12 @@ static struct hvm_exit string_exit(bool in, uint16_t port, uint64_t linear)
         .reason = HVM_EXIT_IO,
         .insn_length = 2,
         .code64 = true,
-        .io = {.port = port, .size = 1, .in = in, .string = true, .rep = true, .address_size = 8,
+        .io = {.port = port,
+               .size = 1,
+               .in = in,
+               .string = true,
+               .rep = true,
+               .address_size = 8,
                .linear = linear},
     };
 }
@@ -244,8 +249,7 @@ static void test_pio_handle__rep_outsb__line_printed(void **state)
 
     (void)state;
     map_4level(ALL);
-    assert_int_equal(
-        domain_write(domain, PAGE_PA + (LINEAR & 0xfff), text, sizeof(text) - 1), 0);
+    assert_int_equal(domain_write(domain, PAGE_PA + (LINEAR & 0xfff), text, sizeof(text) - 1), 0);
     vcpu->gpr[GPR_RSI] = LINEAR;
     vcpu->gpr[GPR_RCX] = sizeof(text) - 2; /* without the end of the line */
     pio_handle(vcpu, &exit);

@@ -334,7 +334,7 @@ static void test_update__command_line__nonce_and_region_are_new_the_rest_stays(v
     uint64_t nonce = lu.loaded.nonce;
     assert_true(exec(NULL));
     assert_int_equal(mb2_parse(fake_va(fake_end.info_pa), PAGE_SIZE, &next, &reason), 0);
-    snprintf(want, sizeof(want), "badpage=2345 liveupdate=0x800000@0x1000000 lu_nonce=0x%llx",
+    snprintf(want, sizeof(want), "badpage=2345 liveupdate=0x800000@0x1000000 lu_nonce=0x%016llx",
              (unsigned long long)nonce);
     assert_string_equal(next.cmdline, want);
     assert_string_equal(next.loader, "a boot loader");
@@ -644,9 +644,8 @@ static void odd_module(struct domain *d)
 
 static void test_poll__own_stream_does_not_hold__refused_and_guests_go_on(void **state)
 {
-    static void (*const damages[])(struct domain *d) = {
-        duplicate_extent, foreign_extent, lost_extent, odd_flags,
-        odd_memory,       odd_uart,       odd_module,
+    static void (*const damages[])(struct domain * d) = {
+        duplicate_extent, foreign_extent, lost_extent, odd_flags, odd_memory, odd_uart, odd_module,
     };
 
     (void)state;
@@ -882,8 +881,8 @@ static void test_init__breadcrumb_damaged__panics_and_adopts_nothing(void **stat
     for (size_t i = 0; i < sizeof(struct lu_breadcrumb); i++) {
         ((uint8_t *)&handover()->breadcrumb)[i] ^= 0x10;
         forget_image();
-        assert_true(FAKE_PANICS(world_boot_image(1, fake_va(fake_end.info_pa), PAGE_SIZE,
-                                                 next_start(), true)));
+        assert_true(FAKE_PANICS(
+            world_boot_image(1, fake_va(fake_end.info_pa), PAGE_SIZE, next_start(), true)));
         assert_true(fake_printed("lu: no breadcrumb"));
         ((uint8_t *)&handover()->breadcrumb)[i] ^= 0x10;
     }

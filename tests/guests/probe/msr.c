@@ -35,7 +35,7 @@ static const struct msr_range absent[] = {
     {0x00012345, 0x00012345, "arbitrary"},
     {0x40000000, 0x4000001f, "another hypervisor's"},
     {0x40000100, 0x40000105, "another hypervisor's"},
-    {0x4b564d00, 0x4b564d07, "another hypervisor's"},
+    {0x4b564d02, 0x4b564d07, "another hypervisor's"},
     {0x80000000, 0x80000000, "arbitrary"},
     {0xbfffffff, 0xbfffffff, "before the high bitmap"},
     {0xc0000085, 0xc000008f, "behind the system call MSRs"},

@@ -154,6 +154,8 @@ static uint64_t *reg(struct vcpu *v, enum hvm_reg which)
         return &s->dr7;
     case HVM_REG_TSC_OFFSET:
         return &s->tsc_offset;
+    case HVM_REG_CS_BASE:
+        return &s->seg[SEG_CS].base;
     }
     panic("fake hvm: register %d", (int)which);
 }
@@ -177,6 +179,18 @@ static void inject(struct vcpu *v, uint32_t event, uint32_t error_code)
     fake_hvm.event_error = error_code;
     s->event = event;
     s->event_error = error_code;
+}
+
+/* Taken with interrupts on and nothing else queued, as real hardware would. */
+static bool interrupt(struct vcpu *v, int vector)
+{
+    struct vcpu_state *s = fake_hvm_state(v);
+
+    if (vector < 0 || !(s->rflags & RFLAGS_IF) || (s->event & EVENT_VALID)) {
+        return false;
+    }
+    s->event = EVENT_VALID | EVENT_TYPE_EXTINT << 8 | (uint32_t)vector;
+    return true;
 }
 
 static void skip(struct vcpu *v, unsigned int insn_length)
@@ -229,6 +243,7 @@ const struct hvm_ops fake_hvm_ops = {
     .reg_get = reg_get,
     .reg_set = reg_set,
     .inject = inject,
+    .interrupt = interrupt,
     .skip = skip,
     .state_save = state_save,
     .state_load = state_load,

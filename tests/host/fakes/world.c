@@ -117,7 +117,8 @@ static void new_image(const void *block, size_t max, bool virtualization)
     slab_init();
 }
 
-static void memory_up(const struct lu_region *region, unsigned int arena, paddr_t start, bool zeroed)
+static void memory_up(const struct lu_region *region, unsigned int arena, paddr_t start,
+                      bool zeroed)
 {
     boot_alloc_init(start, region_arena_end(region, arena), zeroed, bad_in_arena);
     memory_init(&info, region);

@@ -75,7 +75,7 @@ char *world_facts(void);
 /* Where two texts of facts differ first, for a message; NULL when they are equal. Frees both. */
 const char *world_facts_differ(char *before, char *after);
 
-/* A module with these contents, as a boot loader leaves it and molt keeps it. Returns its address. */
+/* A module with these contents, as a boot loader leaves it and molt keeps it; its address. */
 paddr_t world_add_module(const char *cmdline, const void *data, uint64_t bytes);
 
 /* Writes the stream of the running image as an update does; the caller frees it (page-aligned) and

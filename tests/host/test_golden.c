@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The golden stream of version 1: read as an image reads it, compared with what is known of it.
+ */
+#include "../../lu/lu_priv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fakes/cmocka_inc.h"
+#include "fakes/hvm.h"
+#include "fakes/machine.h"
+#include "fakes/seam.h"
+#include "fakes/world.h"
+#include "hv/buddy.h"
+#include "hv/console.h"
+#include "hv/domain.h"
+#include "hv/memory.h"
+#include "hv/modules.h"
+#include "hv/time.h"
+
+/* tests/host/golden/README.md */
+__asm__(".section .rodata\n"
+        ".balign 4096\n"
+        "golden_start: .incbin \"tests/host/golden/stream-v1.bin\"\n"
+        "golden_end:\n"
+        ".previous\n");
+extern const uint8_t golden_start[], golden_end[];
+
+static void adopt(void)
+{
+    struct stream_reader reader;
+    const char *why = "";
+    size_t length = (size_t)(golden_end - golden_start);
+
+    world_reset();
+    world_boot_closed(1, true);
+    assert_true(length < KIB(16));
+    if (stream_open(&reader, golden_start, length, &why) != 0 ||
+        restore_check(&reader, &adopt_keeper, &why) != 0) {
+        fail_msg("%s", why);
+    }
+    assert_int_equal(reader.version, 1);
+    restore_host(&reader);
+    if (restore_apply(&reader, &why) != 0) {
+        fail_msg("%s", why);
+    }
+    while (!buddy_open_step(64)) {
+    }
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    adopt();
+    return 0;
+}
+
+static void test_golden__host__counters_and_writer(void **state)
+{
+    (void)state;
+    assert_int_equal(tsc_khz, 2400000);
+    assert_string_equal(lu.from_version, "0.1.0");
+    assert_string_equal(lu.from_build_id, "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffee");
+    assert_int_equal(lu.updates, 42);
+    assert_int_equal(lu.refused, 3);
+    assert_int_equal(lu.attempts, 44);
+    assert_false(fake_shutdown);
+}
+
+static void test_golden__memory__owners_and_extents(void **state)
+{
+    static const struct {
+        uint16_t domain;
+        size_t index;
+        uint64_t gfn, mfn;
+        unsigned int order;
+    } extents[] = {
+        {1, 0, 0, 0x400, 9},
+        {1, 1, 0x200, 0x705, 0},
+        {1, 2, 0x201, 0x603, 0},
+        {7, 0, 0x10, 0x808, 3},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(extents); i++) {
+        const struct extent *e = &domain_find(extents[i].domain)->extents.items[extents[i].index];
+        struct frame_info f = frametable_get(mfn_from(extents[i].mfn));
+
+        assert_int_equal(e->gfn.v, extents[i].gfn);
+        assert_int_equal(e->mfn.v, extents[i].mfn);
+        assert_int_equal(e->order, extents[i].order);
+        assert_int_equal(e->flags, 0);
+        assert_int_equal(f.state, FRAME_GUEST);
+        assert_int_equal(f.owner, extents[i].domain);
+        assert_int_equal(f.order, extents[i].order);
+    }
+    assert_int_equal(frametable_count(FRAME_GUEST), 512 + 2 + 8);
+    assert_int_equal(frametable_count(FRAME_MODULE), 3);
+    assert_int_equal(modules_images(), 1);
+    assert_int_equal(modules_image(0)->start, 0x300000);
+    assert_int_equal(modules_image(0)->bytes, 0x2345);
+    assert_string_equal(modules_image(0)->cmdline, "image name=next.elf");
+    assert_true(memory_account());
+}
+
+static void test_golden__domains__names_states_uarts(void **state)
+{
+    const struct domain *d = domain_list;
+
+    (void)state;
+    assert_int_equal(d->id, 1);
+    assert_string_equal(d->name, "control");
+    assert_true(d->control);
+    assert_int_equal(d->state, DOMAIN_RUNNING);
+    assert_int_equal(d->exit_code, 0);
+    assert_int_equal(d->memory_bytes, MIB(2) + 2 * PAGE_SIZE);
+    assert_int_equal(d->extents.nr, 3);
+    assert_int_equal(d->nr_vcpus, 2);
+    assert_int_equal(d->uart.ier, 5);
+    assert_int_equal(d->uart.lcr, 3);
+    assert_int_equal(d->uart.mcr, 0x0b);
+    assert_int_equal(d->uart.scr, 0x99);
+    assert_int_equal(d->uart.fcr, 0xc1);
+    assert_int_equal(d->uart.lsr_errors, 2);
+    assert_int_equal(d->uart.divisor, 12);
+    assert_int_equal(d->uart.rx_count, 5);
+    assert_memory_equal(d->uart.rx, "typed", 5);
+    assert_true(d->uart.tx_event);
+    assert_int_equal(d->uart.line_length, 16);
+    assert_memory_equal(d->uart.line, "not yet complete", 16);
+    d = d->next;
+    assert_int_equal(d->id, 7);
+    assert_string_equal(d->name, "done");
+    assert_false(d->control);
+    assert_int_equal(d->state, DOMAIN_EXITED);
+    assert_int_equal(d->exit_code, 42);
+    assert_int_equal(d->memory_bytes, 8 * PAGE_SIZE);
+    assert_int_equal(d->nr_vcpus, 1);
+    assert_int_equal(d->uart.lcr, 0x83);
+    assert_int_equal(d->uart.divisor, 1);
+    assert_int_equal(d->uart.rx_count, 0);
+    assert_int_equal(d->uart.line_length, 0);
+    assert_null(d->next);
+}
+
+static void assert_registers(struct vcpu *v, uint64_t seed)
+{
+    struct vcpu_state s;
+    uint64_t top = seed << 56;
+
+    vcpu_get_state(v, &s);
+    for (unsigned int i = 0; i < GPR_COUNT; i++) {
+        assert_int_equal(s.gpr[i], top | (0x100 + i));
+    }
+    assert_int_equal(s.rip, top | 0x200);
+    assert_int_equal(s.rflags, 0x202);
+    assert_int_equal(s.cr0, 0x80000031);
+    assert_int_equal(s.cr2, top | 0x202);
+    assert_int_equal(s.cr3, 0x5000);
+    assert_int_equal(s.cr4, 0x20);
+    assert_int_equal(s.cr8, 9);
+    assert_int_equal(s.xcr0, 7);
+    assert_int_equal(s.efer, 0xd01);
+    for (unsigned int i = 0; i < 4; i++) {
+        assert_int_equal(s.dr[i], top | (0x300 + i));
+        assert_int_equal(s.pdpte[i], top | (0x400 + i));
+    }
+    assert_int_equal(s.dr6, 0xffff0ff1);
+    assert_int_equal(s.dr7, 0x401);
+    for (unsigned int i = 0; i < SEG_COUNT; i++) {
+        assert_int_equal(s.seg[i].selector, 8 * i);
+        assert_int_equal(s.seg[i].limit, 0xfffff000 + i);
+        assert_int_equal(s.seg[i].base, top | (0x500 + i));
+        assert_int_equal(s.seg[i].access, 0xc093 + i);
+    }
+    assert_int_equal(s.gdtr.base, top | 0x600);
+    assert_int_equal(s.gdtr.limit, 0x7f);
+    assert_int_equal(s.idtr.base, top | 0x601);
+    assert_int_equal(s.idtr.limit, 0xfff);
+    assert_int_equal(s.interruptibility, INTR_BLOCK_NMI);
+    assert_int_equal(s.event, EVENT_VALID | EVENT_ERROR_CODE | EVENT_TYPE_HW_EXCEPTION << 8 | 14);
+    assert_int_equal(s.event_error, 0x1234);
+    assert_int_equal(s.event_length, 0);
+    assert_int_equal(s.pending_debug, 0x4000);
+    assert_int_equal(s.tsc_offset, top | 0x700);
+    for (unsigned int i = 0; i < GUEST_MSR_COUNT; i++) {
+        assert_int_equal(s.msr[i], seed << 24 | i);
+    }
+    assert_int_equal(s.sysenter_cs, seed << 24 | 6);
+    assert_int_equal(s.sysenter_esp, seed << 24 | 7);
+    assert_int_equal(s.sysenter_eip, seed << 24 | 8);
+    assert_int_equal(s.pat, UINT64_C(0x0007040600070406));
+}
+
+static void assert_xsave(const struct vcpu *v, uint8_t seed)
+{
+    const uint8_t *x = v->ctx.xsave;
+
+    for (unsigned int i = 0; i < 832; i++) {
+        if ((i >= 24 && i < 32) || (i >= 512 && i < 576)) {
+            continue;
+        }
+        assert_int_equal(x[i], (uint8_t)(seed + i));
+    }
+    assert_memory_equal(x + 24, "\x80\x1f\0\0\xff\xff\0\0", 8);
+    assert_int_equal(x[512], 7);
+}
+
+static void test_golden__vcpus__registers_msrs_xsave(void **state)
+{
+    struct vcpu *v = domain_find(1)->vcpus;
+
+    (void)state;
+    assert_int_equal(v->id, 0);
+    assert_int_equal(v->run_state, VCPU_RUNNABLE);
+    assert_int_equal(v->wake_tsc, 0);
+    assert_non_null(v->run_next);
+    assert_registers(v, 0x11);
+    assert_xsave(v, 0x11);
+    v = v->next_in_domain;
+    assert_int_equal(v->id, 1);
+    assert_int_equal(v->run_state, VCPU_SLEEPING);
+    assert_int_equal(v->wake_tsc, 0x123456789);
+    assert_non_null(v->run_next);
+    assert_registers(v, 0x22);
+    assert_xsave(v, 0x22);
+    assert_null(v->next_in_domain);
+    v = domain_find(7)->vcpus;
+    assert_int_equal(v->run_state, VCPU_DOWN);
+    assert_null(v->run_next);
+    assert_registers(v, 0x33);
+}
+
+static void test_golden__console__pending_bytes_and_focus(void **state)
+{
+    struct console_piece pieces[2];
+
+    (void)state;
+    console_pending(pieces);
+    assert_int_equal(pieces[0].len + pieces[1].len, 23);
+    assert_memory_equal(pieces[0].bytes, "molt: not yet printed\r\n", pieces[0].len);
+    assert_int_equal(console_focus(), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_golden__host__counters_and_writer, setup),
+        cmocka_unit_test_setup(test_golden__memory__owners_and_extents, setup),
+        cmocka_unit_test_setup(test_golden__domains__names_states_uarts, setup),
+        cmocka_unit_test_setup(test_golden__vcpus__registers_msrs_xsave, setup),
+        cmocka_unit_test_setup(test_golden__console__pending_bytes_and_focus, setup),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

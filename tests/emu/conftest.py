@@ -76,6 +76,7 @@ class Case:
     fails: set = frozenset()  # keys of the failures that must be reported, exactly these
     checks: list = field(default_factory=list)  # functions that take the Run
     seconds: int = 5  # about how long it takes: long ones start first
+    prepare: object = None  # function to call before; it raises RuntimeError if it cannot
     soak: bool = False  # only for `tests/run soak`
 
     def __str__(self):
@@ -197,9 +198,13 @@ class Pool:
 
     def start(self, cases):
         for case in sorted(cases, key=lambda case: -case.seconds):
-            self._runs[str(case)] = self._executor.submit(
-                run_molt, case.options(), str(case), case.timeout
-            )
+            self._runs[str(case)] = self._executor.submit(self._run, case)
+
+    @staticmethod
+    def _run(case):
+        if case.prepare:
+            case.prepare()
+        return run_molt(case.options(), str(case), case.timeout)
 
     def result(self, case):
         return self._runs[str(case)].result()
@@ -240,7 +245,10 @@ def pytest_sessionfinish():
 @pytest.fixture
 def case_run(case, record_property):
     """The finished run of the test's case."""
-    run = _pool.result(case)
+    try:
+        run = _pool.result(case)
+    except RuntimeError as error:
+        pytest.fail(str(error), pytrace=False)
     for key, value in (("engine", case.engine), ("firmware", case.firmware), ("cpus", case.cpus)):
         record_property(key, value)
     record_property("seconds", f"{run.seconds:.1f}")

@@ -126,7 +126,13 @@ static bool scrub_slice(void)
     uint64_t pages = (region_arena_end(&lu.region, 1 - lu.arena) - start) >> PAGE_SHIFT;
     uint64_t n = MIN(pages - lu.finish_cursor, SCRUB_PAGES_PER_SLICE);
 
-    frames_zero(mfn_from((start >> PAGE_SHIFT) + lu.finish_cursor), n);
+    for (uint64_t i = 0; i < n; i++) {
+        mfn_t mfn = mfn_from((start >> PAGE_SHIFT) + lu.finish_cursor + i);
+
+        if (frametable_get(mfn).state != FRAME_BAD) { /* those are not touched by anyone */
+            frames_zero(mfn, 1);
+        }
+    }
     lu.finish_cursor += n;
     return lu.finish_cursor == pages;
 }

@@ -344,7 +344,8 @@ CASES = [
     Case("fragments", "bochs", updates=3, interval=50, append=FRAGMENTS,
         guests=[CONTROL, WORKERS[0]],
         checks=[*UPDATED, bad_pages(600), all_exited("control", "worker1")], seconds=10),
-    Case("probe", "bochs", guests=[guest("probe", "mem=32M")], checks=[all_exited("probe"), rights],
+    Case("probe", "bochs", guests=[guest("probe", "mem=32M", cmdline="strio=1")],
+        checks=[all_exited("probe"), rights],
         timeout=120, seconds=15),
     Case("crashes", "bochs", updates=3, interval=300,
         guests=[CONTROL, WORKERS[0]]

@@ -109,7 +109,7 @@ static int collect_modules(const struct boot_info *info, const char *name,
     }
     for (size_t i = 0; mb2_module(info, i, &m); i++) {
         if (module_is(m.cmdline, "module") && module_of(m.cmdline, name)) {
-            (*out)[n++] = (struct guest_module){mfn_to_va(pa_to_mfn(m.start)), m.end - m.start,
+            (*out)[n++] = (struct guest_module){pa_to_va(m.start), m.end - m.start,
                                                 rest_of_line(m.cmdline)};
         }
     }
@@ -131,7 +131,7 @@ static int build(const struct boot_info *info, const struct mb2_module *m,
     }
     n = collect_modules(info, c->name, &modules);
     if (n >= 0) {
-        const struct guest_payload payload = {.data = mfn_to_va(pa_to_mfn(m->start)),
+        const struct guest_payload payload = {.data = pa_to_va(m->start),
                                               .bytes = m->end - m->start,
                                               .cmdline = c->cmdline,
                                               .modules = modules,

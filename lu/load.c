@@ -241,7 +241,7 @@ static struct image_module *other_image(void)
         struct kimage_info info;
         const char *reason;
 
-        if (kimage_parse(mfn_to_va(pa_to_mfn(m->start)), m->bytes, &info, &reason) == 0 &&
+        if (kimage_parse(pa_to_va(m->start), m->bytes, &info, &reason) == 0 &&
             strcmp(info.build_id, lu_build_id()) != 0) {
             return m;
         }
@@ -256,7 +256,7 @@ int lu_load_module(unsigned int index, char why[LU_REASON_MAX])
     if (m == NULL) {
         return lu_refuse(-ENOENT, why, "no such image module");
     }
-    return load(mfn_to_va(pa_to_mfn(m->start)), m->bytes, why);
+    return load(pa_to_va(m->start), m->bytes, why);
 }
 
 /* Copies the caller's pages, so that nobody changes them while they are checked. */

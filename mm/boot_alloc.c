@@ -32,13 +32,6 @@ static struct {
 
 static struct spinlock pool_lock;
 
-static void *pa_to_va(paddr_t pa)
-{
-    char *page = mfn_to_va(pa_to_mfn(pa));
-
-    return page + (pa & (PAGE_SIZE - 1));
-}
-
 static void run_add(paddr_t start, paddr_t end)
 {
     struct run *run = pa_to_va(start);

@@ -14,6 +14,12 @@
  * frames that lie side by side in RAM are side by side here too. */
 void *mfn_to_va(mfn_t mfn);
 
+/* A byte of RAM by its physical address. */
+static inline void *pa_to_va(paddr_t pa)
+{
+    return (uint8_t *)mfn_to_va(pa_to_mfn(pa)) + pa % PAGE_SIZE;
+}
+
 /* The frame behind an address of the direct map (not of vmap space or of the image). */
 mfn_t va_to_mfn(const void *va);
 

@@ -278,6 +278,16 @@ def crashes_apart(run):
         assert code is not None or end.reason, end
 
 
+def lacks(text):
+    """molt names what the CPU has not; it goes on without virtualization."""
+
+    def check(run):
+        assert any(line.startswith("molt: hvm:") and text in line for line in run.log.lines), \
+            run.describe()
+
+    return check
+
+
 def refused_with_reasons(run):
     assert len(run.log.refusals) > 30 and all(run.log.refusals), run.describe()
     assert len(run.log.ok) == 1
@@ -329,6 +339,12 @@ CASES = [
         guests=[CONTROL, HELLO], checks=[images_take_turns, no_frame_lost], timeout=90, seconds=20),
     Case("fragments", "tcg", mem="1G", updates=5, interval=20, append=FRAGMENTS,
         guests=[CONTROL, *WORKERS], checks=[images_take_turns, no_frame_lost, bad_pages(600)]),
+    Case("no-ept", "bochs", updates=2, interval=20, guests=[CONTROL, HELLO],
+        extra=["--cpu-model", "core2_penryn_t9600"],
+        checks=[lacks("lacks EPT with 4 levels"), images_take_turns, no_frame_lost], seconds=8),
+    Case("no-xsave", "bochs", updates=2, interval=20, guests=[CONTROL, HELLO],
+        extra=["--cpu-model", "corei5_lynnfield_750"],
+        checks=[lacks("no XSAVE"), images_take_turns, no_frame_lost], seconds=8),
     # guests run
     Case("updates", "bochs", updates=100, interval=200, mem="768M",
         guests=[CONTROL_BOTH, *WORKERS],

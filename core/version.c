@@ -32,6 +32,7 @@ __attribute__((section(".note.molt"), used, aligned(4))) const struct molt_note 
             .machine = LU_NOTE_MACHINE_X86_64,
             .stream_min = LU_STREAM_VERSION_MIN,
             .stream_max = LU_STREAM_VERSION,
+            .flags = LU_NOTE_TAKES_CPUS,
             .version = MOLT_VERSION,
         },
 };

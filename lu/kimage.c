@@ -187,10 +187,10 @@ static int take_molt_note(const uint8_t *desc, size_t size, struct kimage_info *
     if (note.machine != LU_NOTE_MACHINE_X86_64) {
         return refuse(why, "image: molt note for another machine");
     }
-    if (note.reserved != 0 || note.stream_min > note.stream_max ||
-        !printable(note.version, sizeof(note.version))) {
+    if (note.stream_min > note.stream_max || !printable(note.version, sizeof(note.version))) {
         return refuse(why, "image: molt note is malformed");
     }
+    info->flags = note.flags;
     info->stream_min = note.stream_min;
     info->stream_max = note.stream_max;
     memcpy(info->version, note.version, sizeof(info->version));

@@ -13,7 +13,8 @@ struct kimage_info {
     LAYOUT(uint64_t mem_size; /* bytes from the lowest p_paddr to the end of the highest segment */
            uint64_t paddr_base; /* lowest p_paddr, page aligned */
            uint64_t entry;      /* offset of the entry point from the image's start */
-           , uint32_t stream_min; uint32_t stream_max; unsigned int segments; char version[32];
+           , uint32_t flags; uint32_t stream_min; uint32_t stream_max;
+           unsigned int segments; char version[32];
            char build_id[48];)
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Per-CPU data, reached through GS. One instance today; secondary CPUs get theirs the same way.
+ * Per-CPU data, reached through GS, and the list of CPUs.
  */
 #ifndef HV_PERCPU_H
 #define HV_PERCPU_H
@@ -11,15 +11,28 @@
 struct vcpu;
 
 struct percpu {
-    struct percpu *self;                         /* first: `mov rax, [gs:0]` */
-    LAYOUT(unsigned int id; struct vcpu *loaded; /* whose context is in the CPU's registers */
+    struct percpu *self;    /* first: `mov rax, [gs:0]` */
+    LAYOUT(unsigned int id; /* 0: the one that booted, or made the update */
+           uint32_t apic_id; struct vcpu *loaded; /* whose context is in the CPU's registers */
            struct vcpu *current; /* the one running or handled now */
            struct vcpu *run_queue; /* ring of runnable vCPUs, NULL when empty */
+           bool idle; /* in cpu_halt(), or about to be: a kick is needed */
            , void *hvm_data;       /* the backend's (VMXON region, ...) */
            uint64_t last_exit_tsc; /* when the last VM exit happened */
-           uint64_t first_entry_tsc; /* first VM entry of this image, 0 before */)
+           uint64_t first_entry_tsc; /* first VM entry of this image, 0 before */
+           uint64_t stop_tsc;    /* update: when its guest, or else the CPU itself, stopped */
+           bool stopped;         /* waits for the update's verdict */
+           bool resched;         /* the running vCPU's slice is over */
+           uint64_t tlb_seen;    /* of vmap_flushes: see hv_lock() */
+           struct percpu *next;)
 };
 
 struct percpu *this_cpu(void);
+
+/* Every CPU that has come to cpu_main() or hv_main(), the first one first. Grows only. */
+extern struct percpu *cpu_list;
+extern unsigned int nr_cpus;
+
+#define for_each_cpu(c) for (struct percpu *c = cpu_list; c != NULL; c = c->next)
 
 #endif

@@ -29,6 +29,27 @@
 #define HC_LU_EXEC 18   /* replaces the image; returns 0 under the new one */
 #define HC_LU_STATUS 19 /* RBX: address of struct hc_lu_status, RCX: its size */
 
+/* Domains. Arguments that a call does not name are ignored. */
+#define HC_DOM_LIST 32    /* RBX: array of struct hc_domain, RCX: its bytes, RDX: first id; count */
+#define HC_DOM_CREATE 33  /* RBX: address of struct hc_dom_create, RCX: its size; the new id */
+#define HC_DOM_MEMORY 34  /* RBX: id, RCX: bytes to add, a multiple of 4096; new domains only */
+#define HC_DOM_LOAD 35    /* RBX: address of struct hc_dom_load, RCX: its size; new domains only */
+#define HC_DOM_START 36   /* RBX: id; a new domain that was loaded */
+#define HC_DOM_PAUSE 37   /* RBX: id */
+#define HC_DOM_RESUME 38  /* RBX: id */
+#define HC_DOM_DESTROY 39 /* RBX: id; never the caller's own */
+#define HC_DOM_STATS 40   /* RBX: address of struct hc_dom_stats, RCX: its size, RDX: id */
+#define HC_CONSOLE_READ 41  /* RBX: address of struct hc_console, RCX: its size, RDX: id; bytes */
+#define HC_CONSOLE_WRITE 42 /* the same; bytes that fitted */
+
+/*
+ * The door: the same calls for a program of the control domain that may use the port (ioperm() or
+ * iopl(): the guest's kernel lets root only), at any privilege level. IN EAX, DX from HC_DOOR_PORT
+ * with the number in RAX and the arguments in RBX, RCX, RSI (for RDX) and RDI (for RSI); the result
+ * comes back in EAX. Other domains, other sizes and other instructions find nothing at that port.
+ */
+#define HC_DOOR_PORT 0x6d6cU
+
 /* Results: the usual errno values, negative in RAX. */
 #define HC_EPERM 1
 #define HC_ENOENT 2
@@ -37,6 +58,7 @@
 #define HC_ENOMEM 12
 #define HC_EFAULT 14
 #define HC_EBUSY 16
+#define HC_EEXIST 17
 #define HC_EINVAL 22
 #define HC_ENOSPC 28
 #define HC_ENOSYS 38
@@ -107,6 +129,73 @@ struct hc_lu_status {
     char reason[128]; /* why the last load or update was refused; "" if it was not */
 };
 
+/* hc_domain.state */
+#define HC_DOM_NEW 0U /* created, not started */
+#define HC_DOM_RUNNING 1U
+#define HC_DOM_PAUSED 2U
+#define HC_DOM_EXITED 3U  /* wrote its exit code, powered off or rebooted */
+#define HC_DOM_STOPPED 4U /* by molt, after a fault */
+#define HC_DOM_DYING 5U   /* destroyed; its memory is being given back */
+
+/* hc_domain.flags */
+#define HC_DOM_CONTROL 1U
+
+struct hc_domain {
+    uint32_t id;
+    uint32_t state; /* HC_DOM_* */
+    uint32_t flags;
+    uint32_t vcpus;
+    uint64_t memory_bytes;
+    uint32_t exit_code; /* of HC_DOM_EXITED */
+    uint32_t reserved;
+    char name[32];
+};
+
+struct hc_dom_create {
+    char name[32];  /* NUL-terminated, not empty, not in use */
+    uint32_t vcpus; /* 1 to 255 */
+    uint32_t flags; /* 0 */
+};
+
+/* A payload (Linux bzImage, PVH, multiboot1 or 2 ELF) and at most one module (for Linux: initrd),
+ * both in the caller's memory, by lists of pages as in hc_lu_load. */
+struct hc_dom_load {
+    uint32_t id;
+    uint32_t reserved;
+    uint64_t list; /* the payload */
+    uint64_t pages;
+    uint64_t bytes;
+    uint64_t module_list; /* the module: module_bytes 0 when there is none */
+    uint64_t module_pages;
+    uint64_t module_bytes;
+    uint64_t cmdline; /* address, cmdline_bytes without terminator */
+    uint64_t cmdline_bytes;
+};
+
+#define HC_EXIT_KINDS 24U
+#define HC_ORDERS 19U /* 4 KiB to 1 GiB */
+
+struct hc_dom_stats {
+    uint64_t run_cycles;           /* TSC cycles that its vCPUs ran, exits included */
+    uint64_t exits[HC_EXIT_KINDS]; /* by kind: see exit_names */
+    char exit_names[HC_EXIT_KINDS][16];
+    uint64_t extents[HC_ORDERS]; /* extents of 4096 << order bytes */
+    uint64_t console_bytes;      /* written to COM1 */
+};
+
+/* HC_CONSOLE_READ: bytes of the domain's COM1 output from position `at` on (counted since it was
+ * created); positions no longer kept are skipped. HC_CONSOLE_WRITE: bytes to its COM1 input. */
+struct hc_console {
+    uint64_t at;     /* READ: in and out: position of the first byte, then behind the last */
+    uint64_t buffer; /* address */
+    uint64_t bytes;  /* of the buffer */
+};
+
+_Static_assert(sizeof(struct hc_domain) == 64, "hc_domain layout");
+_Static_assert(sizeof(struct hc_dom_create) == 40, "hc_dom_create layout");
+_Static_assert(sizeof(struct hc_dom_load) == 72, "hc_dom_load layout");
+_Static_assert(sizeof(struct hc_dom_stats) == 744, "hc_dom_stats layout");
+_Static_assert(sizeof(struct hc_console) == 24, "hc_console layout");
 _Static_assert(sizeof(struct hc_info) == 112, "hc_info layout");
 _Static_assert(sizeof(struct hc_lu_region) == 64, "hc_lu_region layout");
 _Static_assert(sizeof(struct hc_lu_load) == 32, "hc_lu_load layout");

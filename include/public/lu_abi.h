@@ -20,9 +20,11 @@ struct lu_note {
     uint32_t machine;    /* LU_NOTE_MACHINE_X86_64 */
     uint32_t stream_min; /* stream versions that the image reads, both included */
     uint32_t stream_max;
-    uint32_t reserved;
+    uint32_t flags;   /* LU_NOTE_* */
     char version[32]; /* NUL-terminated */
 };
+
+#define LU_NOTE_TAKES_CPUS 1U /* flags: the image takes over parked CPUs (struct lu_park) */
 
 /* ---- Handover page: the first page of the region --------------------------------------------- */
 
@@ -51,13 +53,29 @@ struct lu_stamps {
 #define LU_STAGE_ADOPTED 3U /* commit 1 */
 #define LU_STAGE_RUNNING 4U /* commit 2 */
 
+/*
+ * CPUs other than the one that jumps. Each adds 1 to `parked` when it executes nothing of the old
+ * image's but the loop below, and reads nothing else of it: it polls `entry_pa` until that is not
+ * 0, and then enters the new image there, as the multiboot2 entry does (32-bit protected mode, flat
+ * segments, paging and interrupts off, no stack), with EAX = LU_PARK_MAGIC and EBX = the physical
+ * address of this structure. The loop lies in the old image's arena: the new image leaves that
+ * alone until all CPUs have entered.
+ */
+#define LU_PARK_MAGIC 0x6b726170U /* "park" */
+
+struct lu_park {
+    uint32_t parked;   /* CPUs that wait */
+    uint32_t entry_pa; /* written by the new image, 0 before */
+};
+
 struct lu_handover {
     uint64_t magic;   /* LU_HANDOVER_MAGIC */
     uint32_t version; /* 1 */
     uint32_t stage;   /* LU_STAGE_* */
     struct lu_breadcrumb breadcrumb;
     struct lu_stamps stamps;
-    uint64_t reserved[21]; /* the way back: re-entry point and tables */
+    struct lu_park park;
+    uint64_t reserved[20]; /* the way back: re-entry point and tables */
 };
 
 /* ---- MFN list: a chain of pages that name the stream's pages --------------------------------- */
@@ -107,6 +125,9 @@ struct lu_record {
 #define LU_REC_IOAPIC 14U     /* struct lu_rec_ioapic; without it: as after RESET */
 #define LU_REC_CLOCK 15U      /* struct lu_rec_clock: a domain's time */
 #define LU_REC_VCPU_CLOCK 16U /* struct lu_rec_vcpu_clock, after its vCPU */
+#define LU_REC_SIGNALS 17U    /* struct lu_rec_signals, after its vCPU; without it: none wait */
+/* Output of a domain's COM1 for readers (HC_CONSOLE_READ): struct lu_rec_output + bytes */
+#define LU_REC_OUTPUT (LU_REC_OPTIONAL | 18U)
 
 struct lu_rec_host {
     uint64_t tsc_khz;
@@ -152,6 +173,8 @@ struct lu_rec_domain_state {
 #define LU_DOMAIN_RUNNING 1U
 #define LU_DOMAIN_EXITED 2U  /* wrote its exit code */
 #define LU_DOMAIN_STOPPED 3U /* stopped by molt after a fault */
+#define LU_DOMAIN_PAUSED 4U  /* not scheduled until it is resumed */
+#define LU_DOMAIN_NEW 5U     /* created, not started */
 
 struct lu_rec_extents {
     uint16_t domain;
@@ -310,6 +333,22 @@ struct lu_rec_vcpu_clock {
     uint64_t system_time_msr;
 };
 
+/* What waits for a vCPU besides interrupts: an NMI that was not yet taken. */
+struct lu_rec_signals {
+    uint16_t domain;
+    uint16_t vcpu;
+    uint32_t signals; /* LU_SIGNAL_* */
+};
+
+#define LU_SIGNAL_NMI 1U
+
+struct lu_rec_output {
+    uint16_t domain;
+    uint16_t reserved;
+    uint32_t length; /* bytes behind the structure: the last ones written */
+    uint64_t total;  /* bytes ever written, these included */
+};
+
 struct lu_rec_console {
     uint16_t focus; /* domain that has the keyboard, 0xffff: molt itself */
     uint16_t reserved;
@@ -345,6 +384,8 @@ _Static_assert(sizeof(struct lu_rec_lapic) == 200, "lu_rec_lapic");
 _Static_assert(sizeof(struct lu_rec_ioapic) == 216, "lu_rec_ioapic");
 _Static_assert(sizeof(struct lu_rec_clock) == 32, "lu_rec_clock");
 _Static_assert(sizeof(struct lu_rec_vcpu_clock) == 16, "lu_rec_vcpu_clock");
+_Static_assert(sizeof(struct lu_rec_signals) == 8, "lu_rec_signals");
+_Static_assert(sizeof(struct lu_rec_output) == 16, "lu_rec_output");
 _Static_assert(sizeof(struct lu_rec_console) == 8, "lu_rec_console");
 _Static_assert(sizeof(struct lu_rec_end) == 8, "lu_rec_end");
 

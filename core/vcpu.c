@@ -11,6 +11,7 @@
 #include "hv/hvm.h"
 #include "hv/printk.h"
 #include "hv/sched.h"
+#include "hv/seam.h"
 #include "hv/slab.h"
 #include "hv/string.h"
 #include "hw/x86.h"
@@ -43,6 +44,31 @@ void vcpu_state_reset(struct vcpu_state *s)
     s->seg[SEG_TR].access = ACCESS_TSS_BUSY;
     s->gdtr.limit = 0xffff;
     s->idtr.limit = 0xffff;
+}
+
+/* SDM volume 3, "Processor State After Reset", column INIT: what is not set here is unchanged. */
+void vcpu_state_init(struct vcpu_state *s)
+{
+    const struct vcpu_state old = *s;
+
+    vcpu_state_reset(s);
+    s->cr0 = (old.cr0 & (CR0_CD | CR0_NW)) | CR0_ET;
+    s->gpr[GPR_RDX] = host_cpuid(1, 0).eax; /* what the guest reads there, too */
+    s->xcr0 = old.xcr0;
+    s->pat = old.pat;
+    memcpy(s->msr, old.msr, sizeof(s->msr));
+    s->sysenter_cs = old.sysenter_cs;
+    s->sysenter_esp = old.sysenter_esp;
+    s->sysenter_eip = old.sysenter_eip;
+    s->tsc_offset = old.tsc_offset;
+}
+
+/* SDM volume 3, "MP Initialization Protocol Algorithm for MP Systems": page `vector`, real mode. */
+void vcpu_state_sipi(struct vcpu_state *s, uint8_t vector)
+{
+    s->seg[SEG_CS].selector = (uint16_t)(vector << 8);
+    s->seg[SEG_CS].base = (uint64_t)vector << 12;
+    s->rip = 0;
 }
 
 static bool canonical(uint64_t va)

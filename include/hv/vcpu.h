@@ -118,6 +118,13 @@ struct vcpu {
 
 /* Registers at the start of a vCPU: everything as after RESET, activity running. */
 void vcpu_state_reset(struct vcpu_state *state);
+/* From the present state to the one after INIT (SDM volume 3, "Processor State After Reset"): XCR0,
+ * PAT, the TSC and most MSRs stay, as do CD and NW of CR0; what waited to be delivered is gone.
+ * The x87 and vector registers, which INIT leaves alone, are not in here, nor is the local APIC:
+ * vlapic_init_signal(). */
+void vcpu_state_init(struct vcpu_state *state);
+/* A start-up message with this vector meets a vCPU that waits for one since INIT. */
+void vcpu_state_sipi(struct vcpu_state *state, uint8_t vector);
 
 /* Creates vCPU `id` of a domain and loads `state` into it; without a backend the state is only
  * kept. 0, -ENOMEM, -EINVAL (the backend refuses the state). */

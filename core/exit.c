@@ -64,24 +64,6 @@ static void do_msr_write(struct vcpu *v, const struct hvm_exit *exit)
     hvm->skip(v, exit->insn_length);
 }
 
-static void do_hypercall(struct vcpu *v, const struct hvm_exit *exit)
-{
-    int64_t result;
-
-    if (exit->cpl != 0) {
-        result = -EPERM;
-    } else {
-        if (!exit->code64) { /* the ABI's registers are 32 bits wide */
-            v->gpr[GPR_RAX] &= LOW32;
-            v->gpr[GPR_RBX] &= LOW32;
-            v->gpr[GPR_RCX] &= LOW32;
-        }
-        result = hypercall(v);
-    }
-    v->gpr[GPR_RAX] = exit->code64 ? (uint64_t)result : (uint64_t)result & LOW32;
-    hvm->skip(v, exit->insn_length);
-}
-
 /* XSETBV rules: SDM volume 1, "XSAVE-Supported Features and State-Component Bitmaps". */
 bool xcr0_valid(uint64_t value)
 {
@@ -235,7 +217,8 @@ void exit_handle(struct vcpu *v, const struct hvm_exit *exit)
         do_hlt(v, exit);
         break;
     case HVM_EXIT_HYPERCALL:
-        do_hypercall(v, exit);
+        hypercall_vmcall(v, exit);
+        hvm->skip(v, exit->insn_length);
         break;
     case HVM_EXIT_XSETBV:
         do_xsetbv(v, exit);

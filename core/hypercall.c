@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Hypercalls: one table, arguments from RBX and RCX, results to guest memory. docs/HYPERCALLS.md
+ * Hypercalls: one table, two ways in, results to guest memory. docs/HYPERCALLS.md
  */
 #include "hv/domain.h"
 #include "hv/errno.h"
@@ -136,4 +136,50 @@ int64_t hypercall(struct vcpu *v)
         }
     }
     return -ENOSYS;
+}
+
+void hypercall_result(struct vcpu *v, int64_t result)
+{
+    v->gpr[GPR_RAX] = v->call32 ? (uint32_t)result : (uint64_t)result;
+}
+
+/* Outside 64-bit code the ABI's registers are 32 bits wide. */
+static void narrow_arguments(struct vcpu *v)
+{
+    static const enum gpr registers[] = {GPR_RAX, GPR_RBX, GPR_RCX, GPR_RDX, GPR_RSI, GPR_RDI};
+
+    for (size_t i = 0; i < ARRAY_SIZE(registers); i++) {
+        v->gpr[registers[i]] &= UINT32_MAX;
+    }
+}
+
+void hypercall_vmcall(struct vcpu *v, const struct hvm_exit *exit)
+{
+    v->call32 = !exit->code64;
+    if (exit->cpl != 0) {
+        hypercall_result(v, -EPERM);
+        return;
+    }
+    if (!exit->code64) {
+        narrow_arguments(v);
+    }
+    hypercall_result(v, hypercall(v));
+}
+
+/* RDX has the port, so the third and fourth argument are one register further. */
+void hypercall_door(struct vcpu *v, const struct hvm_exit *exit)
+{
+    uint64_t rdx = v->gpr[GPR_RDX], rsi = v->gpr[GPR_RSI];
+    int64_t result;
+
+    v->call32 = true; /* IN EAX clears the upper half in every mode */
+    if (!exit->code64) {
+        narrow_arguments(v);
+    }
+    v->gpr[GPR_RDX] = v->gpr[GPR_RSI];
+    v->gpr[GPR_RSI] = v->gpr[GPR_RDI];
+    result = hypercall(v);
+    v->gpr[GPR_RDX] = rdx;
+    v->gpr[GPR_RSI] = rsi;
+    hypercall_result(v, result);
 }

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Port I/O of guests: COM1, the exit code at 0xf4, nothing else. IN, OUT and the string forms.
+ * Port I/O of guests: COM1, the exit code at 0xf4, ACPI's ports, for the control domain the door to
+ * the hypercalls; nothing else. IN, OUT and the string forms.
  */
 #include "hv/pio.h"
 
 #include "hv/acpi.h"
 #include "hv/domain.h"
+#include "hv/exit.h"
 #include "hv/guest_walk.h"
 #include "hv/vuart.h"
 #include "hw/ports.h"
 #include "hw/x86.h"
+#include "public/hypercall.h"
 
 #define STRING_BATCH 64 /* elements for one exit; the instruction then simply exits again */
 
@@ -72,9 +75,16 @@ static void merge(uint64_t *reg, uint64_t value, unsigned int bytes)
     *reg = bytes == 4 ? value & mask : (*reg & ~mask) | (value & mask);
 }
 
+static bool is_door(const struct domain *d, const struct hvm_exit *exit)
+{
+    return d->control && exit->io.in && exit->io.size == 4 && exit->io.port == HC_DOOR_PORT;
+}
+
 static void plain(struct vcpu *v, const struct hvm_exit *exit)
 {
-    if (exit->io.in) {
+    if (is_door(v->domain, exit)) {
+        hypercall_door(v, exit);
+    } else if (exit->io.in) {
         merge(&v->gpr[GPR_RAX], port_read(v->domain, exit->io.port, exit->io.size), exit->io.size);
     } else if (port_write(v->domain, exit->io.port, exit->io.size, v->gpr[GPR_RAX]) == AGAIN) {
         return;

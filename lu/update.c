@@ -14,6 +14,7 @@
 #include "hv/context.h"
 #include "hv/domain.h"
 #include "hv/errno.h"
+#include "hv/exit.h"
 #include "hv/frametable.h"
 #include "hv/hvm.h"
 #include "hv/percpu.h"
@@ -220,7 +221,7 @@ static void cancel(struct vcpu *caller, int rc, const char *why, const struct re
     reloc_truncate(&lu.loaded.list, mark);
     update_forget();
     if (caller != NULL) {
-        caller->gpr[GPR_RAX] = (uint64_t)(int64_t)rc;
+        hypercall_result(caller, rc);
     }
     phase = "run";
 }

@@ -26,7 +26,16 @@ bool pat_valid(uint64_t value);
 MUST_CHECK int guest_rdmsr(struct vcpu *v, uint32_t index, uint64_t *value);
 MUST_CHECK int guest_wrmsr(struct vcpu *v, uint32_t index, uint64_t value);
 
-/* VMCALL: result for RAX; dispatches the table of core/hypercall.c. */
+/* Dispatches the table of core/hypercall.c by RAX; arguments in RBX, RCX, RDX, RSI. The result. */
 int64_t hypercall(struct vcpu *v);
+
+/* VMCALL and IN from the door: the call with the registers that the instruction has for it, and its
+ * result. The instruction is the caller's to skip. */
+void hypercall_vmcall(struct vcpu *v, const struct hvm_exit *exit);
+void hypercall_door(struct vcpu *v, const struct hvm_exit *exit);
+
+/* Leaves a result for the vCPU's last call, as wide as that call was: also later, when it has been
+ * put to sleep. */
+void hypercall_result(struct vcpu *v, int64_t result);
 
 #endif

@@ -22,8 +22,8 @@ _lock = threading.Lock()
 @functools.lru_cache(maxsize=None)
 def _setup():
     """What is wrong with the kernel and its initramfs; empty if they are there."""
-    for tool in ("fetch", "initramfs"):
-        command = [os.path.join(ROOT, "tests", "linux", tool)]
+    for tool in ("tools/linux/fetch", "tests/linux/initramfs"):
+        command = [os.path.join(ROOT, tool)]
         try:
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -31,9 +31,9 @@ def _setup():
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return f"tests/linux/{tool}: no end after {SETUP_SECONDS} s"
+            return f"{tool}: no end after {SETUP_SECONDS} s"
         if done.returncode != 0:
-            return f"tests/linux/{tool} failed: there is no Linux to boot\n{done.stdout}"
+            return f"{tool} failed: there is no Linux to boot\n{done.stdout}"
     return ""
 
 

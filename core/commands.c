@@ -6,6 +6,7 @@
 
 #include "hv/cmdline.h"
 #include "hv/domain.h"
+#include "hv/exit.h"
 #include "hv/hvm.h"
 #include "hv/lu.h"
 #include "hv/machine.h"
@@ -44,6 +45,14 @@ static void cmd_domains(struct str_span arg)
         printk("domain %u %s: %s%s, %llu MiB in %zu extents, %u vCPU, %llu exits, %llu ms", d->id,
                d->name, state_name(d), d->control ? ", control" : "", ULL(d->memory_bytes >> 20),
                d->extents.nr, d->nr_vcpus, ULL(exits), ULL(ms));
+    }
+}
+
+static void cmd_exits(struct str_span arg)
+{
+    (void)arg;
+    for_each_domain(d) {
+        exit_print(d);
     }
 }
 
@@ -116,6 +125,7 @@ static const struct command {
 } commands[] = {
     {"help", "this list", cmd_help},
     {"domains", "domains and what they do", cmd_domains},
+    {"exits", "exits of each domain by reason, since this image runs", cmd_exits},
     {"memory", "where every frame of memory is", cmd_memory},
     {"update", "replace the running image: by the other one, or by image N", cmd_update},
     {"images", "images to update to", cmd_images},

@@ -9,6 +9,7 @@
 #include "hv/buddy.h"
 #include "hv/crc32c.h"
 #include "hv/errno.h"
+#include "hv/exit.h"
 #include "hv/hvm.h"
 #include "hv/machine.h"
 #include "hv/printk.h"
@@ -155,6 +156,7 @@ void domain_exit(struct domain *d, uint32_t code)
     d->exit_code = code;
     vcpus_down(d);
     vuart_flush(d);
+    exit_print(d);
     printk("domain %s exit=%u", d->name, code);
     machine_domain_ended(d);
 }
@@ -172,6 +174,7 @@ void domain_stop(struct domain *d, const char *fmt, ...)
     for_each_vcpu(d, v) {
         vcpu_dump(v);
     }
+    exit_print(d);
     d->state = DOMAIN_STOPPED;
     vcpus_down(d);
     machine_domain_ended(d);

@@ -26,6 +26,9 @@ bool pat_valid(uint64_t value);
 MUST_CHECK int guest_rdmsr(struct vcpu *v, uint32_t index, uint64_t *value);
 MUST_CHECK int guest_wrmsr(struct vcpu *v, uint32_t index, uint64_t value);
 
+/* Prints the domain's exits by reason, of all its vCPUs and since this image runs. */
+void exit_print(const struct domain *d);
+
 /* Dispatches the table of core/hypercall.c by RAX; arguments in RBX, RCX, RDX, RSI. The result. */
 int64_t hypercall(struct vcpu *v);
 

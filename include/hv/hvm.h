@@ -140,7 +140,7 @@ struct hvm_features {
 };
 extern struct hvm_features hvm_features;
 
-/* Which exits the guest took: name of a reason, for statistics and messages. */
+/* Name of a reason, for statistics and messages; "?" for a number that is none. */
 const char *hvm_exit_name(enum hvm_exit_reason reason);
 
 /* CR bits that a guest may set (core/cpuid.c decides by the virtual CPU's features). */

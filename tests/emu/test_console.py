@@ -44,7 +44,7 @@ def test_console__commands__answer(molt, place):
     engine, _ = place
     runs = engine == "bochs"
     molt.line("help")
-    for command in ("help", "domains", "memory", "update", "status", "quit"):
+    for command in ("help", "domains", "exits", "memory", "update", "status", "quit"):
         molt.expect(rf"molt: {command} +\w")
     molt.line("nonsense")
     molt.expect('molt: "nonsense": unknown command')
@@ -53,6 +53,8 @@ def test_console__commands__answer(molt, place):
     molt.expect(rf"molt: domain 1 control: {state}, control, 32 MiB")
     molt.expect(rf"molt: domain 2 worker1: {state}, 64 MiB")
     molt.expect(rf"molt: domain 3 hello: {state}, 20 MiB")
+    molt.line("exits")
+    molt.expect(r"molt: exits control total=[1-9]" if runs else "molt: exits control total=0")
     molt.line("memory")
     molt.expect(r"molt: memory: frames=\d+ .* sum ok")
     molt.line("status")

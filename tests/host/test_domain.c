@@ -17,6 +17,7 @@
 #include "hv/console.h"
 #include "hv/crc32c.h"
 #include "hv/errno.h"
+#include "hv/exit.h"
 #include "hv/sched.h"
 #include "hv/seam.h"
 
@@ -148,6 +149,32 @@ static void test_exit__running_vcpus__down_and_out_of_the_queue(void **state)
     assert_true(fake_printed("domain guest exit=42"));
     console_drain();
     assert_non_null(strstr(fake_serial_out(), "[guest] last words\r\n"));
+}
+
+static void test_exit__counted_exits__printed_by_reason(void **state)
+{
+    struct domain *d = with_vcpus(2);
+
+    (void)state;
+    d->vcpus->exits[HVM_EXIT_CPUID] = 3;
+    d->vcpus->next_in_domain->exits[HVM_EXIT_CPUID] = 4;
+    d->vcpus->next_in_domain->exits[HVM_EXIT_UNKNOWN] = 1;
+    d->vcpus->run_cycles = 5;
+    d->vcpus->next_in_domain->run_cycles = 6;
+    domain_exit(d, 0);
+    assert_true(fake_printed("exits guest total=8 cpuid=7 unknown=1 cycles=11"));
+}
+
+static void test_exits__every_reason_and_huge_counts__line_is_cut(void **state)
+{
+    struct domain *d = with_vcpus(1);
+
+    (void)state;
+    for (unsigned int i = 0; i < HVM_EXIT_REASONS; i++) {
+        d->vcpus->exits[i] = UINT64_MAX;
+    }
+    exit_print(d);
+    assert_true(fake_printed(" timer=18446744073709551615 host=18446744073709551615 "));
 }
 
 static void test_stop__reason__printed_with_registers(void **state)
@@ -540,6 +567,8 @@ int main(void)
         TEST(test_create__backend_or_memory_fails__null_and_nothing_kept),
         TEST(test_list__creation_and_removal__order_kept),
         TEST(test_exit__running_vcpus__down_and_out_of_the_queue),
+        TEST(test_exit__counted_exits__printed_by_reason),
+        TEST(test_exits__every_reason_and_huge_counts__line_is_cut),
         TEST(test_stop__reason__printed_with_registers),
         TEST(test_vcpu_create__each_failure__nothing_kept),
         TEST(test_vcpu_set_state__impossible_values__einval_and_not_loaded),

@@ -6,6 +6,7 @@
  *   load clock UNTIL         CLOCK_MONOTONIC, the TSC and /proc/uptime against each other
  *   load timers UNTIL        nanosleep and timerfd against CLOCK_MONOTONIC
  *   load lines               copies lines, each with ` crc=` and its CRC-32 behind it
+ *   load tsc                 prints the TSC
  *
  * UNTIL is in seconds of /proc/uptime. The first three print `PASS|FAIL: area: text`.
  */
@@ -491,8 +492,11 @@ int main(int argc, char **argv)
         run_timers();
     } else if (argc == 2 && strcmp(argv[1], "lines") == 0) {
         run_lines();
+    } else if (argc == 2 && strcmp(argv[1], "tsc") == 0) {
+        printf("tsc=%llu\n", (unsigned long long)__rdtsc());
     } else {
-        fprintf(stderr, "usage: load memory UNTIL SEED | clock UNTIL | timers UNTIL | lines\n");
+        fprintf(stderr,
+                "usage: load memory UNTIL SEED | clock UNTIL | timers UNTIL | lines | tsc\n");
         return 2;
     }
     return 0;

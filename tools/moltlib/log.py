@@ -8,6 +8,7 @@
     molt: domain NAME id=N memory=NM ...  a guest was created
     molt: domain NAME exit=CODE           it ended by itself
     molt: domain NAME stopped reason="..."
+    molt: exits NAME total=N timer=N ...  its VM exits by reason, when it ended
     molt: lu: refused: WHY                an image was not loaded
     molt: memory: free=N ... sum ok|WRONG
     molt: digest NAME crc=...

@@ -5,6 +5,7 @@
  * A feature is shown only when the host has it and molt keeps its state apart (allow lists below);
  * what molt does not know stays hidden. docs/CPU.md lists the leaves.
  */
+#include "hv/domain.h"
 #include "hv/exit.h"
 #include "hv/pvclock.h"
 #include "hv/string.h"
@@ -15,7 +16,13 @@
 
 #define MAX_LEAF 0xdU
 #define MAX_EXTENDED_LEAF 0x80000008U
+#define LEAF_CACHES 4U
+#define LEAF_TOPOLOGY 0xbU
 #define LEAF_XSAVE 0xdU
+#define MAXPHYADDR_DEFAULT 36U /* of a CPU that does not say; SDM volume 2, "CPUID", 80000008H */
+#define MAXPHYADDR_LIMIT 52U
+#define LINEAR_BITS 48U /* no LA57 */
+#define CACHES_MAX 8U   /* sub-leaves of leaf 4, should a host not end its list */
 
 #define SHOWN_1_ECX                                                                 \
     (CPUID_1_ECX_SSE3 | CPUID_1_ECX_PCLMUL | CPUID_1_ECX_SSSE3 | CPUID_1_ECX_FMA |  \
@@ -51,6 +58,17 @@
 #define CR4_PLAIN                                                                      \
     (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | \
      CR4_OSXMMEXCPT | CR4_MCE)
+
+unsigned int guest_maxphyaddr(void)
+{
+    static unsigned int known;
+
+    if (known == 0) {
+        known = host_cpuid(0x80000008U, 0).eax & 0xff;
+        known = known == 0 ? MAXPHYADDR_DEFAULT : MIN(known, MAXPHYADDR_LIMIT);
+    }
+    return known;
+}
 
 uint64_t guest_xcr0_allowed(void)
 {
@@ -104,19 +122,79 @@ static bool has_avx512(void)
     return (guest_xcr0_allowed() & XCR0_AVX512) == XCR0_AVX512;
 }
 
+/* Topology: one package, a core for each vCPU, one thread to a core; APIC id = vCPU number. */
+
+static unsigned int cores(const struct vcpu *v)
+{
+    return MAX(v->domain->nr_vcpus, 1U);
+}
+
+/* Bits of an APIC id that tell the cores of a package apart. */
+static unsigned int core_id_bits(const struct vcpu *v)
+{
+    unsigned int bits = 0;
+
+    while (1U << bits < cores(v)) {
+        bits++;
+    }
+    return bits;
+}
+
+static bool amd_shaped(void)
+{
+    uint32_t ebx = host_cpuid(0, 0).ebx;
+
+    return ebx == CPUID_0_EBX_AMD || ebx == CPUID_0_EBX_HYGON;
+}
+
 static struct cpuid_values leaf_features(struct vcpu *v)
 {
     struct cpuid_values h = host_cpuid(1, 0);
     struct cpuid_values r = {0};
 
     r.eax = h.eax; /* family, model, stepping */
-    /* CLFLUSH size, 1 logical CPU, APIC id */
-    r.ebx = (h.ebx & 0x0000ff00) | 1U << 16 | v->id << 24;
+    /* CLFLUSH size, logical CPUs, APIC id */
+    r.ebx = (h.ebx & 0x0000ff00) | MIN(cores(v), 0xffU) << 16 | v->id << 24;
     r.ecx = h.ecx & SHOWN_1_ECX & (has_avx() ? ~0U : ~AVX_1_ECX);
     r.ecx |= GIVEN_1_ECX;
     r.edx = (h.edx & SHOWN_1_EDX) | GIVEN_1_EDX;
+    r.edx |= cores(v) > 1 ? CPUID_1_EDX_HTT : 0;
     if ((r.ecx & CPUID_1_ECX_XSAVE) && (hvm->reg_get(v, HVM_REG_CR4) & CR4_OSXSAVE)) {
         r.ecx |= CPUID_1_ECX_OSXSAVE;
+    }
+    return r;
+}
+
+/* The host's caches, shared as the guest's topology has it: levels 1 and 2 belong to a core, the
+ * ones above to the package. */
+static struct cpuid_values leaf_caches(struct vcpu *v, uint32_t subleaf)
+{
+    struct cpuid_values r = host_cpuid(LEAF_CACHES, subleaf);
+    uint32_t last_id = (1U << core_id_bits(v)) - 1;
+    uint32_t level = r.eax >> CPUID_4_EAX_LEVEL_SHIFT & CPUID_4_EAX_LEVEL;
+
+    if (amd_shaped() || (r.eax & CPUID_4_EAX_TYPE) == 0 || subleaf >= CACHES_MAX) {
+        return (struct cpuid_values){0};
+    }
+    r.eax &= CPUID_4_EAX_KEPT;
+    r.eax |= (level <= 2 ? 0 : last_id) << CPUID_4_EAX_SHARING_SHIFT;
+    r.eax |= MIN(last_id, CPUID_4_EAX_CORES) << CPUID_4_EAX_CORES_SHIFT;
+    r.edx &= CPUID_4_EDX_KEPT;
+    return r;
+}
+
+/* SDM volume 2, "CPUID": leaf 0BH. */
+static struct cpuid_values leaf_topology(struct vcpu *v, uint32_t subleaf)
+{
+    struct cpuid_values r = {.ecx = subleaf & 0xff, .edx = v->id};
+
+    if (subleaf == 0) {
+        r.ebx = 1;
+        r.ecx |= CPUID_B_ECX_SMT;
+    } else if (subleaf == 1) {
+        r.eax = core_id_bits(v);
+        r.ebx = cores(v);
+        r.ecx |= CPUID_B_ECX_CORE;
     }
     return r;
 }
@@ -171,14 +249,26 @@ static struct cpuid_values leaf_xsave(struct vcpu *v, uint32_t subleaf)
     return r;
 }
 
-static struct cpuid_values leaf_extended_features(void)
+static struct cpuid_values leaf_extended_features(const struct vcpu *v)
 {
     struct cpuid_values h = host_cpuid(0x80000001, 0);
     struct cpuid_values r = {0};
 
     r.ecx = h.ecx & SHOWN_81_ECX;
+    /* HTT means cores, not threads */
+    r.ecx |= amd_shaped() && cores(v) > 1 ? CPUID_81_ECX_CMP_LEGACY : 0;
     r.edx = h.edx & SHOWN_81_EDX;
     r.edx &= hvm_features.rdtscp ? ~0U : ~CPUID_81_EDX_RDTSCP;
+    return r;
+}
+
+static struct cpuid_values leaf_sizes(const struct vcpu *v)
+{
+    struct cpuid_values r = {.eax = guest_maxphyaddr() | LINEAR_BITS << 8};
+
+    if (amd_shaped()) { /* APM volume 3, "Processor Capacity Parameters and ..." */
+        r.ecx = (cores(v) - 1) | core_id_bits(v) << CPUID_88_ECX_ID_SIZE_SHIFT;
+    }
     return r;
 }
 
@@ -199,7 +289,7 @@ static struct cpuid_values leaf_hypervisor(uint32_t leaf)
 
 struct cpuid_values guest_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf)
 {
-    struct cpuid_values h, r = {0};
+    struct cpuid_values r = {0};
 
     if (pvclock_cpuid(leaf, &r)) {
         return r;
@@ -218,8 +308,14 @@ struct cpuid_values guest_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf)
     case 1:
         r = leaf_features(v);
         break;
+    case LEAF_CACHES:
+        r = leaf_caches(v, subleaf);
+        break;
     case 7:
         r = leaf_structured(subleaf);
+        break;
+    case LEAF_TOPOLOGY:
+        r = leaf_topology(v, subleaf);
         break;
     case LEAF_XSAVE:
         if (host_cpuid(1, 0).ecx & CPUID_1_ECX_XSAVE) {
@@ -231,7 +327,7 @@ struct cpuid_values guest_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf)
         r.eax = MAX_EXTENDED_LEAF;
         break;
     case 0x80000001U:
-        r = leaf_extended_features();
+        r = leaf_extended_features(v);
         break;
     case 0x80000002U: /* brand string, cache sizes: harmless */
     case 0x80000003U:
@@ -240,10 +336,9 @@ struct cpuid_values guest_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf)
         r = host_cpuid(leaf, 0);
         break;
     case 0x80000008U:
-        h = host_cpuid(leaf, 0);
-        r.eax = (h.eax & 0xff) | 48U << 8; /* address widths; no LA57 */
+        r = leaf_sizes(v);
         break;
-    default: /* 2 to 6, 8 to 0xc, 0xa (no PMU): nothing */
+    default: /* 0xa (no PMU) and others: nothing */
         break;
     }
     return r;

@@ -63,6 +63,11 @@ static void bus_eoi(void *domain, uint8_t vector)
     vioapic_eoi(&d->ioapic, &irq_bus, d, vector);
 }
 
+static unsigned int *bus_turn(void *domain)
+{
+    return &((struct domain *)domain)->lowest_turn;
+}
+
 const struct vlapic_bus irq_bus = {
     .apic = bus_apic,
     .kick = bus_kick,
@@ -70,6 +75,7 @@ const struct vlapic_bus irq_bus = {
     .init = bus_init,
     .sipi = bus_sipi,
     .eoi = bus_eoi,
+    .turn = bus_turn,
 };
 
 uint64_t irq_guest_tsc(const struct vcpu *v, uint64_t host_tsc)

@@ -17,6 +17,11 @@
 #define MSR_TSC_DEADLINE 0x6e0U
 #define PAT_TYPES 8
 
+const uint32_t guest_own_msrs[GUEST_OWN_MSRS] = {
+    MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_STAR,         MSR_LSTAR,
+    MSR_CSTAR,   MSR_SFMASK,  MSR_SYSENTER_CS,    MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
+};
+
 static uint64_t guest_tsc(struct vcpu *v)
 {
     return tsc_read() + hvm->reg_get(v, HVM_REG_TSC_OFFSET);
@@ -92,6 +97,9 @@ static int write_efer(struct vcpu *v, uint64_t value)
 
 int guest_wrmsr(struct vcpu *v, uint32_t index, uint64_t value)
 {
+    if (index == MSR_APIC_BASE && (value & BITS(51, guest_maxphyaddr()))) {
+        return -EINVAL;
+    }
     if (is_apic_msr(index)) {
         return vlapic_msr_write(&v->apic, &irq_bus, v->domain, index, value, guest_tsc(v));
     }

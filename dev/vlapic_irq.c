@@ -227,11 +227,26 @@ static bool hand_over(const struct vlapic_bus *bus, void *domain, unsigned int i
     return accepted;
 }
 
-/* To all that are addressed; a lowest-priority message to the enabled one with the lowest PPR, of
- * several to the first. A disabled APIC is not on the bus. */
+/* Lowest priority: is `to` a better target than the best so far? Of several with the same PPR the
+ * first from *turn on, so that they take turns. */
+static bool is_better(const struct vlapic *to, unsigned int i, const struct vlapic *best,
+                      unsigned int best_i, unsigned int turn)
+{
+    if (!vlapic_enabled(to)) {
+        return false;
+    }
+    if (best == NULL || vlapic_ppr(to) != vlapic_ppr(best)) {
+        return best == NULL || vlapic_ppr(to) < vlapic_ppr(best);
+    }
+    return i >= turn && best_i < turn;
+}
+
+/* To all that are addressed; a lowest-priority message to the enabled one with the lowest PPR. A
+ * disabled APIC is not on the bus. */
 static bool send(const struct vlapic_bus *bus, void *domain, const struct vlapic *from,
                  const struct message *m)
 {
+    unsigned int *turn = bus->turn(domain);
     struct vlapic *best = NULL;
     struct vlapic *to;
     unsigned int best_i = 0;
@@ -243,12 +258,16 @@ static bool send(const struct vlapic_bus *bus, void *domain, const struct vlapic
         }
         if (m->mode != APIC_MODE_LOWEST) {
             accepted |= hand_over(bus, domain, i, to, m);
-        } else if (vlapic_enabled(to) && (best == NULL || vlapic_ppr(to) < vlapic_ppr(best))) {
+        } else if (is_better(to, i, best, best_i, *turn)) {
             best = to;
             best_i = i;
         }
     }
-    return best != NULL ? hand_over(bus, domain, best_i, best, m) : accepted;
+    if (best == NULL) {
+        return accepted;
+    }
+    *turn = best_i + 1;
+    return hand_over(bus, domain, best_i, best, m);
 }
 
 bool vlapic_deliver(const struct vlapic_bus *bus, void *domain, uint8_t destination, bool logical,

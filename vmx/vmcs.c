@@ -12,6 +12,7 @@
 #include "hv/boot_alloc.h"
 #include "hv/domain.h"
 #include "hv/errno.h"
+#include "hv/exit.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
 #include "hv/slab.h"
@@ -31,12 +32,6 @@
 /* Debug and alignment exceptions are intercepted since a guest can make their delivery raise them
  * again without end, inside one instruction and deaf to the preemption timer. */
 #define EXCEPTION_BITMAP ((1U << EXC_DB) | (1U << EXC_AC) | (1U << EXC_MC))
-
-/* MSRs that guests use without exits: in the VMCS, or switched with the vCPU's context. */
-static const uint32_t guest_msrs[] = {
-    MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_STAR,         MSR_LSTAR,
-    MSR_CSTAR,   MSR_SFMASK,  MSR_SYSENTER_CS,    MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
-};
 
 static uint8_t *msr_bitmap;
 static uint8_t *io_bitmap[2];
@@ -88,8 +83,8 @@ int vmcs_bitmaps_init(void)
     if (msr_bitmap == NULL) {
         return -ENOMEM;
     }
-    for (size_t i = 0; i < ARRAY_SIZE(guest_msrs); i++) {
-        msr_bitmap_open(guest_msrs[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(guest_own_msrs); i++) {
+        msr_bitmap_open(guest_own_msrs[i]);
     }
     if (vmx_caps.secondary & SEC_RDTSCP) {
         msr_bitmap_open(MSR_TSC_AUX);

@@ -27,6 +27,7 @@ struct domain {
            ,
            char name[DOMAIN_NAME_MAX]; unsigned int nr_vcpus; struct vuart uart;
            struct vioapic ioapic; struct pvclock clock;
+           unsigned int lowest_turn; /* struct vlapic_bus; starts anew after an update */
            void *stage2; /* the backend's nested page tables */
            struct domain *next;)
 };

@@ -18,9 +18,17 @@ void guest_fault_code(struct vcpu *v, unsigned int vector, uint32_t error_code);
 /* The virtual CPU: answers CPUID; needs the guest's CR4 and XCR0. docs/CPU.md lists the leaves. */
 struct cpuid_values guest_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf);
 
+/* Width of guest-physical addresses as the guest reads it: bits from here up to 51 are reserved. */
+unsigned int guest_maxphyaddr(void);
+
 /* May a guest have this XCR0? */
 bool xcr0_valid(uint64_t value);
 bool pat_valid(uint64_t value);
+
+/* MSRs that guests use without exits, TSC_AUX besides where there is RDTSCP: the backend's control
+ * block has them, or they are switched with the vCPU's context. */
+#define GUEST_OWN_MSRS 10
+extern const uint32_t guest_own_msrs[GUEST_OWN_MSRS];
 
 /* Intercepted MSRs: 0, or -EINVAL for #GP. */
 MUST_CHECK int guest_rdmsr(struct vcpu *v, uint32_t index, uint64_t *value);

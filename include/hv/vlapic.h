@@ -42,6 +42,8 @@ struct vlapic_bus {
     void (*sipi)(void *domain, unsigned int i, uint8_t vector);
     /* A level-triggered vector was completed: for the I/O APIC. */
     void (*eoi)(void *domain, uint8_t vector);
+    /* Kept for the domain, from 0: whose turn it is among equals in lowest-priority messages. */
+    unsigned int *(*turn)(void *domain);
 };
 
 /* State after RESET, in xAPIC mode; bsp: the boot processor (APIC_BASE bit 8). tsc_per_tick becomes

@@ -5,6 +5,10 @@
 #ifndef HW_CPUID_H
 #define HW_CPUID_H
 
+/* leaf 0 EBX: the first four letters of the vendor */
+#define CPUID_0_EBX_AMD 0x68747541U   /* AuthenticAMD */
+#define CPUID_0_EBX_HYGON 0x6f677948U /* HygonGenuine */
+
 /* leaf 1 ECX */
 #define CPUID_1_ECX_SSE3 (1U << 0)
 #define CPUID_1_ECX_PCLMUL (1U << 1)
@@ -54,6 +58,17 @@
 #define CPUID_1_EDX_SSE (1U << 25)
 #define CPUID_1_EDX_SSE2 (1U << 26)
 #define CPUID_1_EDX_SS (1U << 27)
+#define CPUID_1_EDX_HTT (1U << 28)
+
+/* leaf 4 EAX: type 0 ends the list; ids that share the cache and cores in the package, less 1 */
+#define CPUID_4_EAX_TYPE 0x1fU
+#define CPUID_4_EAX_LEVEL_SHIFT 5
+#define CPUID_4_EAX_LEVEL 0x7U
+#define CPUID_4_EAX_KEPT 0x3ffU /* type, level, self initializing, fully associative */
+#define CPUID_4_EAX_SHARING_SHIFT 14
+#define CPUID_4_EAX_CORES_SHIFT 26
+#define CPUID_4_EAX_CORES 0x3fU
+#define CPUID_4_EDX_KEPT 0x7U /* WBINVD reaches sharers, inclusive, complex indexing */
 
 /* leaf 7, sub-leaf 0 EBX */
 #define CPUID_7_EBX_FSGSBASE (1U << 0)
@@ -86,6 +101,10 @@
 #define CPUID_7_ECX_AVX512BITALG (1U << 12)
 #define CPUID_7_ECX_AVX512VPOPCNT (1U << 14)
 
+/* leaf 0xb ECX: kind of the level */
+#define CPUID_B_ECX_SMT (1U << 8)
+#define CPUID_B_ECX_CORE (2U << 8)
+
 /* leaf 0xd, sub-leaf 1 EAX */
 #define CPUID_D1_EAX_XSAVEOPT (1U << 0)
 #define CPUID_D1_EAX_XSAVEC (1U << 1)
@@ -93,6 +112,7 @@
 
 /* leaf 0x80000001 */
 #define CPUID_81_ECX_LAHF (1U << 0)
+#define CPUID_81_ECX_CMP_LEGACY (1U << 1)
 #define CPUID_81_ECX_SVM (1U << 2)
 #define CPUID_81_ECX_LZCNT (1U << 5)
 #define CPUID_81_ECX_PREFETCHW (1U << 8)
@@ -101,5 +121,8 @@
 #define CPUID_81_EDX_PDPE1GB (1U << 26)
 #define CPUID_81_EDX_RDTSCP (1U << 27)
 #define CPUID_81_EDX_LM (1U << 29)
+
+/* leaf 0x80000008 ECX of AMD: cores less 1, and bits of an APIC id that number them */
+#define CPUID_88_ECX_ID_SIZE_SHIFT 12
 
 #endif

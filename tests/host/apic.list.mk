@@ -10,3 +10,6 @@ test_vlapic_timer_SRCS := $(VLAPIC_SRCS)
 
 HOST_TESTS += test_vioapic
 test_vioapic_SRCS := $(VLAPIC_SRCS) dev/vioapic.c
+
+HOST_TESTS += test_vlapic_smp
+test_vlapic_smp_SRCS := dev/vlapic.c dev/vlapic_irq.c dev/vlapic_timer.c lu/irq_record.c

@@ -179,12 +179,11 @@ static void test_leaf_1__osxsave_and_ids__follow_the_vcpu(void **state)
 static void test_ranges__outside__zero(void **state)
 {
     static const uint32_t leaves[] = {
-        2,          3,          4,          5,          6,          8,          9,
-        0xa,        0xb,        0xc,        0xe,        0xf,        0x10,       0x12,
-        0x14,       0x15,       0x16,       0x18,       0x1f,       0x20,       0x3fffffff,
-        0x40000001, 0x4000000f, 0x40000011, 0x40000102, 0x4000ffff, 0x40010000, 0x7fffffff,
-        0x80000005, 0x80000007, 0x80000009, 0x8000000a, 0x8000001e, 0x8000001f, 0x8fffffff,
-        0xc0000000, UINT32_MAX,
+        2,          3,          5,          6,          8,          9,          0xa,
+        0xc,        0xe,        0xf,        0x10,       0x12,       0x14,       0x15,
+        0x16,       0x18,       0x1f,       0x20,       0x3fffffff, 0x40000001, 0x4000000f,
+        0x40000011, 0x40000102, 0x4000ffff, 0x40010000, 0x7fffffff, 0x80000005, 0x80000007,
+        0x80000009, 0x8000000a, 0x8000001e, 0x8000001f, 0x8fffffff, 0xc0000000, UINT32_MAX,
     };
 
     (void)state;
@@ -201,6 +200,87 @@ static void test_ranges__outside__zero(void **state)
     assert_int_equal(ask(0x80000000, 0).eax, 0x80000008);
     assert_int_equal(ask(0x80000008, 0).eax & 0xff00, 48 << 8); /* no LA57 */
     assert_int_equal(ask(0x80000008, 0).ebx | ask(0x80000008, 0).ecx, 0);
+}
+
+/* What the manual's algorithm makes of it: id = package | core, one thread to a core. SDM volume 2,
+ * "CPUID": leaves 1, 4, 0BH; volume 3, "Hierarchical Mapping of Shared Resources". */
+static void test_topology__cores__one_package_one_thread_each(void **state)
+{
+    static const struct {
+        unsigned int vcpus, bits; /* of an id that number the cores */
+    } rows[] = {{1, 0}, {2, 1}, {3, 2}, {4, 2}, {5, 3}, {8, 3}, {9, 4}, {64, 6}, {65, 7}, {255, 8}};
+    struct domain *d = v->domain;
+
+    (void)state;
+    /* L1 data, L1 code, L2, L3 of a host with 2 threads a core and 8 cores; then the end */
+    fake_cpuid_set(4, 0, (struct cpuid_values){0x1c004121, 0x01c0003f, 0x3f, 0});
+    fake_cpuid_set(4, 1, (struct cpuid_values){0x1c004122, 0x01c0003f, 0x3f, 0});
+    fake_cpuid_set(4, 2, (struct cpuid_values){0x1c004143, 0x03c0003f, 0x3ff, 0});
+    fake_cpuid_set(4, 3, (struct cpuid_values){0x1c03c163, 0x02c0003f, 0x3fff, 6});
+    fake_cpuid_set(4, 4, (struct cpuid_values){0, 0, 0, 0});
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        unsigned int n = rows[i].vcpus, ids = 1U << rows[i].bits;
+
+        d->nr_vcpus = n;
+        for (v->id = 0; v->id<n; v->id += n> 9 ? 50 : 1) {
+            struct cpuid_values r = ask(1, 0);
+            assert_int_equal(r.ebx >> 24, v->id);
+            assert_int_equal(r.ebx >> 16 & 0xff, n);
+            assert_int_equal(r.edx >> 28 & 1, n > 1);
+
+            r = ask(0xb, 0); /* SMT: no bit, one thread */
+            assert_int_equal(r.eax, 0);
+            assert_int_equal(r.ebx, 1);
+            assert_int_equal(r.ecx, 0x100);
+            assert_int_equal(r.edx, v->id);
+            r = ask(0xb, 1); /* core */
+            assert_int_equal(r.eax, rows[i].bits);
+            assert_int_equal(r.ebx, n);
+            assert_int_equal(r.ecx, 0x201);
+            assert_int_equal(r.edx, v->id);
+            r = ask(0xb, 2); /* no such level */
+            assert_int_equal(r.eax | r.ebx, 0);
+            assert_int_equal(r.ecx, 2);
+            assert_int_equal(r.edx, v->id);
+            assert_int_equal(ask(0xb, 0x101).ecx, 1);
+        }
+        v->id = 0;
+        for (uint32_t level = 0; level < 4; level++) {
+            struct cpuid_values r = ask(4, level);
+            unsigned int sharing = level == 3 ? ids : 1;
+
+            assert_int_equal(r.eax >> 26, MIN(ids, 64U) - 1);
+            assert_int_equal(r.eax >> 14 & 0xfff, sharing - 1);
+            assert_int_equal(r.eax & 0x3fff, host_cpuid(4, level).eax & 0x3fff);
+            assert_int_equal(r.ebx, host_cpuid(4, level).ebx);
+            assert_int_equal(r.ecx, host_cpuid(4, level).ecx);
+            assert_int_equal(r.edx, host_cpuid(4, level).edx);
+        }
+        assert_true(is_zero(ask(4, 4)));
+    }
+    d->nr_vcpus = 1;
+    assert_true(is_zero(ask(4, 8))); /* the list ends, even if the host's does not */
+    assert_true(is_zero(ask(4, UINT32_MAX)));
+    assert_true(is_zero(ask(0x1f, 0))); /* above the highest leaf */
+}
+
+/* APM volume 3, CPUID Fn8000_0008_ECX and Fn8000_0001_ECX: on a host of AMD's kind alone. */
+static void test_topology__amd__core_count_and_legacy_bit(void **state)
+{
+    static const struct cpuid_values amd = {0xd, 0x68747541, 0x444d4163, 0x69746e65};
+
+    (void)state;
+    v->domain->nr_vcpus = 5;
+    assert_int_equal(ask(0x80000008, 0).ecx, 0);
+    assert_int_equal(ask(0x80000001, 0).ecx & BIT(1), 0);
+    fake_cpuid_set(0, 0, amd);
+    assert_int_equal(ask(0x80000008, 0).ecx, 4 | 3 << 12);
+    assert_int_equal(ask(0x80000001, 0).ecx & BIT(1), BIT(1));
+    assert_true(is_zero(ask(4, 0)));
+    assert_int_equal(ask(0xb, 1).ebx, 5);
+    v->domain->nr_vcpus = 1;
+    assert_int_equal(ask(0x80000008, 0).ecx, 0);
+    assert_int_equal(ask(0x80000001, 0).ecx & BIT(1), 0);
 }
 
 static void test_hypervisor_leaves__signature_and_frequency(void **state)
@@ -284,6 +364,8 @@ int main(void)
                                setup),
         cmocka_unit_test_setup(test_leaf_1__osxsave_and_ids__follow_the_vcpu, setup),
         cmocka_unit_test_setup(test_ranges__outside__zero, setup),
+        cmocka_unit_test_setup(test_topology__cores__one_package_one_thread_each, setup),
+        cmocka_unit_test_setup(test_topology__amd__core_count_and_legacy_bit, setup),
         cmocka_unit_test_setup(test_hypervisor_leaves__signature_and_frequency, setup),
         cmocka_unit_test_setup(test_xsave_leaf__sizes__by_xcr0, setup),
         cmocka_unit_test_setup(test_xsave_leaf__components__only_those_allowed, setup),

@@ -158,6 +158,10 @@ static void test_msr_write__table__taken_or_gp(void **state)
         {MSR_DEBUGCTL, 1, false},
         {MSR_MISC_ENABLE, 0, false},
         {MSR_APIC_BASE, 0xfee00900, true},
+        {MSR_APIC_BASE, BIT(45) | 0xfee00900, true},
+        {MSR_APIC_BASE, 0xfee00900, true},
+        {MSR_APIC_BASE, BIT(46) | 0xfee00900, false}, /* MAXPHYADDR is 46 */
+        {MSR_APIC_BASE, BIT(51) | 0xfee00900, false},
         {MSR_PAT, PAT_RESET, true},
         {MSR_PAT, UINT64_C(0x0705040100060706), true},
         {MSR_PAT, 2, false},

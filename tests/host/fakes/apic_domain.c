@@ -46,6 +46,11 @@ static void bus_eoi(void *domain, uint8_t vector)
     }
 }
 
+static unsigned int *bus_turn(void *domain)
+{
+    return &((struct apic_domain *)domain)->turn;
+}
+
 const struct vlapic_bus apic_domain_bus = {
     .apic = bus_apic,
     .kick = bus_kick,
@@ -53,6 +58,7 @@ const struct vlapic_bus apic_domain_bus = {
     .init = bus_init,
     .sipi = bus_sipi,
     .eoi = bus_eoi,
+    .turn = bus_turn,
 };
 
 void apic_domain_init(struct apic_domain *d, unsigned int nr, uint64_t seed)

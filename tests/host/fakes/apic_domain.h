@@ -21,6 +21,7 @@ struct apic_domain {
     unsigned int sipis[APIC_DOMAIN_CPUS];
     uint8_t sipi_vector;
     unsigned int eois[256];
+    unsigned int turn;
     uint64_t random;
     uint64_t now; /* guest TSC of all */
 };

@@ -49,6 +49,7 @@ static void host_features(void)
     fake_cpuid_set(1, 0, (struct cpuid_values){.ecx = CPUID_1_ECX_XSAVE | CPUID_1_ECX_PCID});
     fake_cpuid_set(7, 0, (struct cpuid_values){.ebx = CPUID_7_EBX_FSGSBASE | CPUID_7_EBX_SMEP});
     fake_cpuid_set(0x80000001, 0, (struct cpuid_values){.edx = CPUID_81_EDX_NX});
+    fake_cpuid_set(0x80000008, 0, (struct cpuid_values){.eax = 0x302e}); /* 46 and 48 bits */
 }
 
 /* Whatever the last image left in the console leaves through the port. */

@@ -23,12 +23,18 @@ EFER_LME  equ 1 << 8
 EFER_NXE  equ 1 << 11
 PTE_PW    equ 3                 ; present, writable
 PTE_PS    equ 1 << 7
+SEL_CODE64 equ 0x08
+SEL_DATA  equ 0x10
 COM1      equ 0x3f8
 LSR_THRE  equ 1 << 5
 
 extern hv_main
 extern __image_end
 extern boot_stack_top
+extern ap_main
+extern ap_cr3
+extern ap_claimed
+extern ap_slots
 
 section .boot.text progbits alloc exec nowrite align=16
 bits 32
@@ -121,6 +127,17 @@ entry32:
     mov [PHYS(early_pml4)], eax
     mov [PHYS(early_pml4) + DIRECT_SLOT * 8], eax
 
+    lea eax, [ebp + early_gdt - BOOT_PA]
+    mov word [PHYS(early_gdtr)], early_gdt.end - early_gdt - 1
+    mov [PHYS(early_gdtr) + 2], eax
+    lea eax, [ebp + entry64 - BOOT_PA]
+    mov [PHYS(early_far)], eax
+    mov word [PHYS(early_far) + 4], SEL_CODE64
+    pop esi                     ; magic
+    pop edi                     ; boot information
+
+; Into 64-bit mode with the tables that are ready now. EBP = image, ESI = magic; EBX, EDI, ESP stay.
+long_mode:
     mov eax, CR4_PAE | CR4_PGE
     mov cr4, eax
     lea eax, [PHYS(early_pml4)]
@@ -132,18 +149,19 @@ entry32:
     mov eax, cr0
     or eax, CR0_PG | CR0_WP | CR0_PE
     mov cr0, eax
+    lgdt [PHYS(early_gdtr)]
+    jmp far [PHYS(early_far)]   ; still identity mapped
 
-    pop esi                     ; magic
-    pop edi                     ; boot information
-    sub esp, 8
-    lea eax, [ebp + early_gdt - BOOT_PA]
-    mov [esp + 2], eax
-    mov word [esp], early_gdt.end - early_gdt - 1
-    lgdt [esp]
-    lea eax, [ebp + entry64 - BOOT_PA]
-    push dword 0x08
-    push eax
-    retf                        ; into 64-bit mode, still identity mapped
+; Entry of every other CPU: from the trampoline, or parked by the image before this one. State as
+; above, but EAX = LU_PARK_MAGIC, EBX = struct lu_park, and the first CPU has made the early tables.
+global ap_entry32
+ap_entry32:
+    cli
+    cld
+    mov ebp, [ebx + PARK_ENTRY]
+    sub ebp, ap_entry32 - BOOT_PA
+    mov esi, eax
+    jmp long_mode
 
 ; EAX = offset of a message: to the serial port, and stop.
 fail:
@@ -166,13 +184,16 @@ fail:
 
 bits 64
 entry64:
-    mov ax, 0x10
+    mov ax, SEL_DATA
     mov ds, ax
     mov es, ax
     mov ss, ax
     xor eax, eax
     mov fs, ax
     mov gs, ax
+    cmp esi, LU_PARK_MAGIC
+    mov rax, ap_start
+    je .other
     mov rsp, boot_stack_top
     mov ecx, ebp                ; hv_main(magic, info_pa, entry_tsc, image_pa)
     xchg edi, esi               ; (EDI = information, ESI = magic until here)
@@ -184,16 +205,44 @@ entry64:
 .stop:
     hlt
     jmp .stop
+.other:
+    jmp rax
 
 align 8
 early_gdt:
     dq 0
-    dq 0x00af9b000000ffff       ; 0x08: 64-bit code
-    dq 0x00cf93000000ffff       ; 0x10: data
+    dq 0x00af9b000000ffff       ; SEL_CODE64
+    dq 0x00cf93000000ffff       ; SEL_DATA
+    dq 0x00cf9b000000ffff       ; 32-bit code, for the trampoline
 .end:
 
 msg_magic: db "molt: not started by a multiboot2 loader", 13, 10, 0
 msg_cpu:   db "molt: the CPU has no 64-bit mode or no execute-disable", 13, 10, 0
+
+; The other CPUs' way on, at IMAGE_VA: final tables, and the first stack that nobody else takes.
+; Those that come too late, when the list has ended, stop here.
+section .text
+ap_start:
+    mov rax, [rel ap_cr3]
+    mov cr3, rax
+    mov ecx, 1
+    lock xadd [rel ap_claimed], ecx
+    mov rdi, [rel ap_slots]
+.find:
+    test rdi, rdi
+    jz .stop
+    sub ecx, 1
+    jc .found
+    mov rdi, [rdi + CPU_NEXT]
+    jmp .find
+.found:
+    mov rsp, [rdi + CPU_STACK_TOP]
+    xor ebp, ebp
+    call ap_main
+.stop:
+    cli
+    hlt
+    jmp .stop
 
 section .bss
 alignb 4096
@@ -204,5 +253,8 @@ early_pdpt_image: resb 4096
 early_pd_image:   resb 4096
 early_pt_image:   resb 4096
 entry_stamp:      resq 1
+global early_gdtr
+early_gdtr:       resb 8          ; limit, 32-bit base
+early_far:        resb 8          ; offset, selector
 
 section .note.GNU-stack noalloc noexec nowrite progbits

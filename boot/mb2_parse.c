@@ -137,6 +137,14 @@ static int check_string(const struct mb2_tag *tag, const char **text, const char
     return 0;
 }
 
+static void note_rsdp(const struct mb2_tag *tag, struct boot_info *info, bool newer)
+{
+    if (newer || info->rsdp == NULL) {
+        info->rsdp = tag->p + MB2_TAG_HEADER;
+        info->rsdp_bytes = tag->size - MB2_TAG_HEADER;
+    }
+}
+
 static int check_tag(const struct mb2_tag *tag, struct boot_info *info,
                      struct module_bounds *bounds, const char **why)
 {
@@ -149,6 +157,10 @@ static int check_tag(const struct mb2_tag *tag, struct boot_info *info,
         return check_module(tag, info, bounds, why);
     case MB2_TAG_MMAP:
         return check_mmap(tag, info, why);
+    case MB2_TAG_ACPI_OLD:
+    case MB2_TAG_ACPI_NEW:
+        note_rsdp(tag, info, tag->type == MB2_TAG_ACPI_NEW);
+        return 0;
     default:
         return 0;
     }

@@ -110,6 +110,7 @@ void hv_main(uint32_t magic, uint32_t info_pa, uint64_t entry_tsc, uint32_t load
         panic("memory: the arena is too small for page tables; give a larger liveupdate=");
     }
     boot_alloc_finish();
+    apic_init(info.cmdline);
     if (!lu_update_boot()) {
         printk("molt %s/%.12s", lu_version, lu_build_id());
         printk("command line: %s", info.cmdline);

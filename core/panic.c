@@ -18,18 +18,13 @@ const char *phase = "boot: early";
 
 static bool panicking;
 
-static bool on_stack(uint64_t va)
-{
-    return va >= (uintptr_t)&boot_stacks && va < (uintptr_t)(&boot_stacks + 1) && va % 8 == 0;
-}
-
 /* Follows frame pointers: [rbp] is the caller's, [rbp + 8] the return address. */
 static void backtrace(uint64_t rbp)
 {
     char line[BACKTRACE_MAX * 20];
     size_t len = 0;
 
-    for (int i = 0; i < BACKTRACE_MAX && on_stack(rbp) && on_stack(rbp + 8); i++) {
+    for (int i = 0; i < BACKTRACE_MAX && cpu_owns_stack(rbp) && cpu_owns_stack(rbp + 8); i++) {
         const uint64_t *frame = (const uint64_t *)(uintptr_t)rbp;
 
         if (frame[1] < (uintptr_t)__text_start || frame[1] >= (uintptr_t)__text_end) {
@@ -45,12 +40,18 @@ static void backtrace(uint64_t rbp)
     printk("panic: backtrace:%s", line);
 }
 
+bool panic_in_progress(void)
+{
+    return panicking;
+}
+
 static NORETURN void finish(const char *what, uint64_t rip, uint64_t rbp)
 {
     if (panicking) {
         machine_end(false);
     }
     panicking = true;
+    apic_stop_others();
     console_pause_end();
     printk("panic: cpu=%u phase=\"%s\" rip=%016llx %s", this_cpu() != NULL ? this_cpu()->id : 0,
            phase, (unsigned long long)rip, what);

@@ -15,7 +15,6 @@
 uint64_t host_xcr0;
 uint32_t host_xsave_bytes;
 
-static struct percpu boot_percpu;
 static bool has_crc32, has_rdrand;
 
 struct percpu *this_cpu(void)
@@ -83,27 +82,41 @@ static void xsave_init(uint32_t features)
     host_xsave_bytes = cpuid(0xd, 0).ebx;
 }
 
-void cpu_init(void)
+/* CR0 and CR4 without XSAVE. */
+static void control_init(void)
 {
     struct cpuid_regs r;
     uint64_t cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_MCE | CR4_DE;
-
-    boot_percpu.self = &boot_percpu;
-    wrmsr(MSR_GS_BASE, (uint64_t)(uintptr_t)&boot_percpu);
 
     if (cpuid(0, 0).eax >= 7) {
         r = cpuid(7, 0);
         cr4 |= (r.ebx & CPUID_7_EBX_SMEP) ? CR4_SMEP : 0;
         cr4 |= (r.ecx & CPUID_7_ECX_UMIP) ? CR4_UMIP : 0;
     }
-    r = cpuid(1, 0);
-    has_crc32 = r.ecx & CPUID_1_ECX_SSE42;
-    has_rdrand = r.ecx & CPUID_1_ECX_RDRAND;
     write_cr4(cr4);
     write_cr0((read_cr0() & ~(CR0_EM | CR0_TS | CR0_CD | CR0_NW)) | CR0_MP | CR0_NE | CR0_WP);
-    xsave_init(r.ecx);
+}
 
-    /* molt polls: no legacy interrupt may come, interrupts stay off. */
+void cpu_init_other(void)
+{
+    control_init();
+    if (host_xcr0 != 0 && (cpuid(1, 0).ecx & CPUID_1_ECX_XSAVE)) {
+        write_cr4(read_cr4() | CR4_OSXSAVE);
+        /* Less than the first CPU has: the backend finds out and gives it no guests. */
+        xsetbv0(host_xcr0 & cpuid(0xd, 0).eax);
+    }
+}
+
+void cpu_init(void)
+{
+    uint32_t features = cpuid(1, 0).ecx;
+
+    control_init();
+    has_crc32 = features & CPUID_1_ECX_SSE42;
+    has_rdrand = features & CPUID_1_ECX_RDRAND;
+    xsave_init(features);
+
+    /* No legacy interrupt may come. */
     outb(PIC1_DATA, 0xff);
     outb(PIC2_DATA, 0xff);
 }

@@ -1,6 +1,6 @@
 ; SPDX-License-Identifier: Apache-2.0
 ;
-; Exception entry, fault-safe MSR access, descriptor loads.
+; Exception and interrupt entry, fault-safe MSR access, descriptor loads.
 
 extern trap_handler
 
@@ -8,7 +8,8 @@ bits 64
 default rel
 section .text
 
-; In:  an exception or NMI in 64-bit mode at CPL 0, on the stack that the IDT names, interrupts off.
+; In:  an exception, NMI or interrupt in 64-bit mode at CPL 0, on the stack that the IDT names,
+;      interrupts off.
 ; Out: trap_handler(struct trap_frame *) has been called; all registers as it left them in the
 ;      frame. GS base is always molt's own (guests' is switched by VM entry and exit).
 %macro VECTOR 2
@@ -30,6 +31,10 @@ isr_%+vec:
 %endif
 %assign vec vec + 1
 %endrep
+
+; External interrupts, in cpu_halt() alone: vectors of traps.h, not the interrupt's own.
+isr_32: VECTOR  32, 0
+isr_33: VECTOR  33, 0
 
 trap_common:
         push    rax
@@ -124,7 +129,7 @@ section .data.rel.ro progbits alloc noexec nowrite
 global isr_table
 isr_table:
 %assign vec 0
-%rep 32
+%rep 34
         dq      isr_%+vec
 %assign vec vec + 1
 %endrep

@@ -13,9 +13,12 @@
 #include "hv/boot_alloc.h"
 #include "hv/errno.h"
 #include "hv/seam.h"
+#include "hv/smp.h"
 #include "hv/string.h"
+#include "hv/vmap.h"
 #include "hw/cpuid.h"
 #include "hw/x86.h"
+#include "public/lu_abi.h"
 
 #define ENTRIES 512U
 #define LEVEL_PT 1U
@@ -257,21 +260,45 @@ int paging_init(const struct e820 *map)
     if (rc != 0) {
         return rc;
     }
-    write_cr4(read_cr4() & ~CR4_PGE); /* global entries of the early tables go too */
-    write_cr3(image_va_to_pa(pml4));
-    write_cr4(read_cr4() | CR4_PGE);
+    write_cr3(paging_cr3());
+    tlb_flush(); /* global entries of the early tables go too */
     return 0;
+}
+
+paddr_t paging_cr3(void)
+{
+    return image_va_to_pa(pml4);
+}
+
+void *map_registers(paddr_t pa)
+{
+    void *area = vmap_reserve(1);
+
+    if (area == NULL || map_leaf((uintptr_t)area, align_down(pa, PAGE_SIZE), LEVEL_PT,
+                                 DATA_FLAGS | PTE_PCD | PTE_PWT) != 0) {
+        return NULL;
+    }
+    return area;
+}
+
+void tlb_flush(void)
+{
+    uint64_t cr4 = read_cr4();
+
+    write_cr4(cr4 & ~CR4_PGE); /* SDM volume 3, "Operations that Invalidate TLBs" */
+    write_cr4(cr4);
 }
 
 /* ---- the jump ---- */
 
-extern char relocator_start[], relocator_entry[], relocator_end[];
+extern char relocator_start[], relocator_entry[], relocator_park[], relocator_end[];
 
 static uint8_t relocator_page[PAGE_SIZE] ALIGNED(4096);
 
 /* A list that does nothing, for the early jump. */
 static uint64_t empty_list = 6; /* RELOC_DONE */
 
+typedef void (*park_fn)(uint64_t park_pa, uint64_t magic, uint64_t cr3) NORETURN;
 typedef void (*relocator_fn)(uint64_t list_pa, uint64_t entry_pa, uint64_t info_pa,
                              uint64_t cr3) NORETURN;
 
@@ -314,14 +341,24 @@ void kexec_prepare(void)
     jump_pt[level_index(pa, LEVEL_PT)] = pa | JUMP_FLAGS;
 }
 
+/* Address of a label of the relocator in the copy at code_pa. */
+static uintptr_t in_copy(paddr_t code_pa, const char *label)
+{
+    return (uintptr_t)(code_pa + (uint64_t)(label - relocator_start));
+}
+
+static void switch_to_jump_tables(paddr_t cr3)
+{
+    write_cr4(read_cr4() & ~(CR4_PGE | CR4_SMEP));
+    write_cr3(cr3);
+}
+
 static NORETURN void enter_relocator(paddr_t code_pa, paddr_t list_pa, paddr_t entry_pa,
                                      paddr_t info_pa, paddr_t cr3)
 {
-    relocator_fn fn =
-        (relocator_fn)(uintptr_t)(code_pa + (uint64_t)(relocator_entry - relocator_start));
+    relocator_fn fn = (relocator_fn)in_copy(code_pa, relocator_entry);
 
-    write_cr4(read_cr4() & ~(CR4_PGE | CR4_SMEP));
-    write_cr3(cr3);
+    switch_to_jump_tables(cr3);
     fn(list_pa, entry_pa, info_pa, cr3);
 }
 
@@ -329,6 +366,15 @@ void kexec_jump(paddr_t list_pa, paddr_t entry_pa, paddr_t info_pa)
 {
     enter_relocator(image_va_to_pa(relocator_page), list_pa, entry_pa, info_pa,
                     image_va_to_pa(jump_pml4));
+}
+
+void kexec_park(paddr_t park_pa)
+{
+    park_fn fn = (park_fn)in_copy(image_va_to_pa(relocator_page), relocator_park);
+    paddr_t cr3 = image_va_to_pa(jump_pml4);
+
+    switch_to_jump_tables(cr3);
+    fn(park_pa, LU_PARK_MAGIC, cr3);
 }
 
 void kexec_jump_early(paddr_t entry_pa, paddr_t info_pa)

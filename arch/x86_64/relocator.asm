@@ -103,6 +103,8 @@ EFER_LME            equ 1 << 8
 SEL_CODE32          equ 0x08
 SEL_DATA32          equ 0x10
 STACK_BYTES         equ 128
+PARK_PARKED         equ 0               ; struct lu_park
+PARK_ENTRY          equ 4
 
 ;
 ; The jump into the next image. Entered (not called) at its place in the copied page.
@@ -133,6 +135,28 @@ relocator_entry:
         hlt
         jmp     .stop
 .relocated:
+        mov     esi, MB2_BOOT_MAGIC
+        jmp     leave64
+
+;
+; The other CPUs' way out, entered like relocator_entry and by any number of them at once: what they
+; write to this page is the same for all.
+;
+; In:  as above, but RDI = struct lu_park (physical, < 4 GiB), RSI = LU_PARK_MAGIC, RDX = CR3.
+; Out: counted in lu_park.parked as soon as nothing but this page and that structure is touched any
+;      more; then, when lu_park.entry_pa is not 0, there, state as above but EAX = LU_PARK_MAGIC and
+;      EBX = the structure.
+;
+global relocator_park
+relocator_park:
+        cli
+        mov     cr3, rdx
+        lea     rsp, [relocator_stack_top]
+        mov     ebx, edi
+        xor     ebp, ebp
+
+; EBP = entry, 0: wait for it; EBX, ESI = EBX and EAX of the next image.
+leave64:
         ; Paging cannot go off while PCIDE is set, and CET, SMEP and the like shall not reach the
         ; next image. PAE and LA57 cannot change in long mode.
         mov     rax, cr4
@@ -164,11 +188,20 @@ bits 32
         mov     fs, eax
         mov     gs, eax
         mov     ss, eax
+        test    ebp, ebp
+        jnz     .enter
+        lock inc dword [ebx + PARK_PARKED]
+.wait:
+        pause
+        mov     ebp, [ebx + PARK_ENTRY]
+        test    ebp, ebp
+        jz      .wait
+.enter:
         mov     edx, ebp
+        mov     eax, esi
         xor     ebp, ebp
         xor     edi, edi
         xor     esi, esi
-        mov     eax, MB2_BOOT_MAGIC
         jmp     edx
 bits 64
 

@@ -27,20 +27,53 @@ static inline void *pa_to_direct(paddr_t pa)
     return (void *)(DIRECT_VA + pa);
 }
 
-/* This CPU: descriptor tables and exception stacks (early: before anything else can fault), then
- * control registers and feature checks. */
+/* The first CPU: descriptor tables and exception stacks (early: before anything else can fault),
+ * then control registers and feature checks. */
 void traps_init(void);
 void cpu_init(void);
+/* Control registers and XCR0 of any other CPU. */
+void cpu_init_other(void);
 
 /* The final page tables: RAM in the direct map without the image's text and rodata, the image with
  * W^X, guard pages below stacks, vmap space; nothing else, nothing at 0. 0 or -ENOMEM. */
 MUST_CHECK int paging_init(const struct e820 *map);
+
+/* CR3 of the final page tables. */
+paddr_t paging_cr3(void);
+
+/* One page of device registers, uncached, for good. NULL: out of memory. */
+void *map_registers(paddr_t pa);
+
+/* ---- local APIC of the host (apic.c) ---- */
+
+/* External interrupts: everything is taken and acknowledged, two mean something. */
+#define VECTOR_KICK 0xf0U
+#define VECTOR_TIMER 0xf1U
+#define VECTOR_SPURIOUS 0xffU
+
+/* Chooses x2APIC or xAPIC (apic=) and sets up this CPU's; after paging and vmap. */
+void apic_init(const char *cmdline);
+/* The same on another CPU: false when its APIC cannot be used as the first one's is. */
+MUST_CHECK bool apic_init_other(void);
+uint32_t apic_id(void);
+const char *apic_mode_name(void);
+/* False: no APIC, or none that this id can be reached with. */
+bool apic_reaches(uint32_t id);
+void apic_send_init(uint32_t id);
+void apic_send_sipi(uint32_t id, uint8_t page);
+/* Stops all other CPUs that run this image (panic). */
+void apic_stop_others(void);
+/* An external interrupt was taken: by the IDT, or acknowledged by a VM exit. */
+void apic_handled(uint32_t vector);
 
 /* TSC frequency: measured once at cold boot against the PIT, then carried. */
 uint64_t tsc_calibrate_khz(void);
 
 /* Polled host console. */
 void serial_init(void);
+
+/* The tail of cpu_park(): into the parking loop of the jump's page. */
+NORETURN void kexec_park(paddr_t park_pa);
 
 /* From the early tables (everything below 4 GiB identity mapped): to a copy of ourselves. */
 NORETURN void kexec_jump_early(paddr_t entry_pa, paddr_t info_pa);

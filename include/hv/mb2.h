@@ -25,6 +25,8 @@ struct boot_info {
     size_t size;         /* its total size, checked */
     const char *cmdline; /* inside the block; "" when there is none */
     const char *loader;  /* boot loader name, "" when there is none */
+    const uint8_t *rsdp; /* copy of ACPI's RSDP, the newer one if there are two; or NULL */
+    size_t rsdp_bytes;
     size_t nr_modules;
     const uint8_t *mmap;    /* first memory map entry */
     size_t mmap_entry_size; /* at least 24 */

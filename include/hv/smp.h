@@ -21,6 +21,12 @@
  */
 unsigned int cpus_start(const struct boot_info *info);
 
+/* core/sched.c: where they come out, and stay. hv_lock not held. */
+NORETURN void cpu_main(void);
+
+/* Prints how many CPUs run this image, the first one included, and how they are reached. */
+void cpus_report(unsigned int online);
+
 /*
  * Update boot: the CPUs that the image before parked (struct lu_park in the handover page, mapped
  * at `park`). prepare: memory for them, from the arena's pool; 0 or -ENOMEM. release: lets them

@@ -11,6 +11,7 @@
 #define ACPI_RSDP_SIGNATURE "RSD PTR "
 #define ACPI_RSDP_REVISION 2U
 #define ACPI_RSDP_V1_BYTES 20U /* what the first checksum covers */
+#define ACPI_RSDP_V2 2U        /* the first one with an XSDT */
 #define ACPI_XSDT_REVISION 1U
 #define ACPI_FADT_REVISION 6U
 #define ACPI_MADT_REVISION 4U
@@ -39,6 +40,7 @@
 /* MADT */
 #define ACPI_MADT_LAPIC 0U
 #define ACPI_MADT_IOAPIC 1U
+#define ACPI_MADT_X2APIC 9U
 #define ACPI_MADT_ENABLED 1U
 
 struct acpi_rsdp {
@@ -109,6 +111,15 @@ struct acpi_madt_lapic {
     uint32_t flags;
 } __attribute__((packed));
 
+struct acpi_madt_x2apic {
+    uint8_t type;
+    uint8_t length;
+    uint16_t reserved;
+    uint32_t apic_id;
+    uint32_t flags;
+    uint32_t uid;
+} __attribute__((packed));
+
 struct acpi_madt_ioapic {
     uint8_t type;
     uint8_t length;
@@ -128,6 +139,7 @@ _Static_assert(__builtin_offsetof(struct acpi_fadt, sleep_control) == 244, "SLEE
 _Static_assert(sizeof(struct acpi_fadt) == 276, "FADT");
 _Static_assert(sizeof(struct acpi_madt) == 44, "MADT");
 _Static_assert(sizeof(struct acpi_madt_lapic) == 8, "MADT local APIC");
+_Static_assert(sizeof(struct acpi_madt_x2apic) == 16, "MADT local x2APIC");
 _Static_assert(sizeof(struct acpi_madt_ioapic) == 12, "MADT I/O APIC");
 
 #endif

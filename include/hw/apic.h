@@ -122,6 +122,7 @@
 
 #define APIC_TDCR_LOW 0x3U
 #define APIC_TDCR_HIGH 0x8U
+#define APIC_TDCR_128 0xaU
 
 /* ---- I/O APIC -------------------------------------------------------------------------------- */
 

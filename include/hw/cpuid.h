@@ -110,6 +110,10 @@
 #define CPUID_D1_EAX_XSAVEC (1U << 1)
 #define CPUID_D1_EAX_XGETBV1 (1U << 2)
 
+/* leaf 0x80000008 EAX */
+#define CPUID_ADDRESS_SIZES 0x80000008U
+#define CPUID_PHYSICAL_BITS 0xffU
+
 /* leaf 0x80000001 */
 #define CPUID_81_ECX_LAHF (1U << 0)
 #define CPUID_81_ECX_CMP_LEGACY (1U << 1)

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The CPUs that the host's firmware names: RSDP -> XSDT or RSDT -> MADT. ACPI specification, "Root
+ * System Description Pointer (RSDP)", "Multiple APIC Description Table (MADT)".
+ *
+ * The tables are untrusted: checksums, every length and every address (through `read`) is checked.
+ */
+#ifndef HV_MADT_H
+#define HV_MADT_H
+
+#include "hv/compiler.h"
+#include "hv/types.h"
+
+struct madt_reader {
+    /* Copies physical memory; false when there is none at that address. */
+    bool (*read)(paddr_t pa, void *to, size_t bytes);
+    /* An enabled CPU, by its local APIC's id, in the order of the table and as often as it stands
+     * there. False: enough. */
+    bool (*cpu)(uint32_t apic_id, void *arg);
+    void *arg;
+};
+
+/*
+ * Walks the MADT that the RSDP (a copy of `bytes` bytes, NULL: none) leads to. 0; -ENOENT when
+ * there is no RSDP or no MADT; -EINVAL when a table is damaged: *why says which (CPUs may have been
+ * named before a damage inside the MADT).
+ */
+MUST_CHECK int madt_walk(const uint8_t *rsdp, size_t bytes, const struct madt_reader *reader,
+                         const char **why);
+
+#endif

@@ -56,6 +56,7 @@ all: $(IMAGES) guests ## both images and the guest payloads
 
 include tests/guests/guests.mk
 include tests/host/host.mk
+include tools/linux/linux.mk
 
 # One image: $(1) is its name, objects in build/NAME/.
 define image
@@ -94,6 +95,7 @@ $(foreach i,molt molt-next,$(eval $(call image,$(i))))
 .PHONY: run
 run: deps-run ## boot molt with guests on the best engine here, console live
 	@$(PARALLEL) all
+	@$(PARALLEL) linux || echo "make: no Linux guest (see above): small test guests run" >&2
 	@tools/molt run $(ARGS)
 
 .PHONY: test test-host test-emu lint fuzz-run soak bench

@@ -258,6 +258,25 @@ def test_demo_guests__one_control__names_differ():
     assert len({guest.name for guest in guests}) == len(guests)
 
 
+def test_boot_from__no_guests_named__linux_if_it_is_there(tmp_path, monkeypatch):
+    file = tmp_path / "f"
+    file.write_bytes(b"x")
+    monkeypatch.setattr(options, "check_files", lambda boot: None)
+    monkeypatch.setattr(options, "LINUX_KERNEL", str(file))
+    monkeypatch.setattr(options, "LINUX_INITRAMFS", str(file))
+    boot = options.boot_from(args_of("--append", "slice=2"))
+    assert [guest.name for guest in boot.guests] == ["control", "worker"]
+    assert boot.guests[0].control and boot.guests[0].modules == [str(file)]
+    assert "console=ttyS0" in boot.guests[0].cmdline.split()
+    assert boot.append == "end=control focus=control slice=2"
+    # Updates by themselves are the small control guest's.
+    scripted = options.boot_from(args_of("--updates", "3"))
+    assert "updates=3" in scripted.guests[0].cmdline and not scripted.guests[0].modules
+    monkeypatch.setattr(options, "LINUX_INITRAMFS", str(tmp_path / "missing"))
+    assert options.boot_from(args_of()).guests == options.demo_guests()
+    assert options.boot_from(args_of("--no-guests")).guests == []
+
+
 def args_of(*words, command="run"):
     return options.parser().parse_args([command, *words])
 

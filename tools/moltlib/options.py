@@ -11,7 +11,13 @@ BUILD = os.path.join(ROOT, "build")
 MOLT = os.path.join(BUILD, "molt.elf")
 MOLT_NEXT = os.path.join(BUILD, "molt-next.elf")
 
-# The demonstration: what runs if no --guest is given.
+# What runs if no --guest is given: Linux as control guest beside a worker.
+LINUX_KERNEL = os.path.join(BUILD, "linux", "vmlinuz")
+LINUX_INITRAMFS = os.path.join(BUILD, "linux", "control.cpio")
+# Without messages, and without what costs an emulator most of a boot's time.
+LINUX_CMDLINE = "console=ttyS0 quiet nokaslr mitigations=off cryptomgr.notests panic=1"
+LINUX_APPEND = "end=control focus=control"
+# With --updates, or without a Linux: a control guest that makes them by itself.
 DEMO_GUESTS = (
     "guests/control.elf,name=control,mem=32M,control",
     "guests/worker.elf,name=worker,mem=64M",
@@ -91,6 +97,20 @@ def demo_guests():
     return [parse_guest(os.path.join(BUILD, text)) for text in DEMO_GUESTS]
 
 
+def have_linux():
+    """`make linux` has been here."""
+    return os.path.isfile(LINUX_KERNEL) and os.path.isfile(LINUX_INITRAMFS)
+
+
+def linux_guests():
+    control = Guest(
+        LINUX_KERNEL, "control", "160M", control=True, modules=[LINUX_INITRAMFS],
+        cmdline=LINUX_CMDLINE,
+    )
+    worker = os.path.join(BUILD, "guests/worker.elf,name=worker,mem=64M,cmdline=tick=10000")
+    return [control, parse_guest(worker)]
+
+
 @dataclass
 class Boot:
     """What goes into a boot image."""
@@ -110,14 +130,21 @@ class Boot:
 
 def boot_from(args):
     """A Boot from parsed arguments: defaults filled in, update options spread, files checked."""
-    guests = [parse_guest(text) for text in args.guest] if args.guest else demo_guests()
+    append = args.append or ""
     if args.no_guests:
         guests = []
+    elif args.guest:
+        guests = [parse_guest(text) for text in args.guest]
+    elif args.updates is None and have_linux():
+        guests = linux_guests()
+        append = f"{LINUX_APPEND} {append}".rstrip()
+    else:
+        guests = demo_guests()
     names = [guest.name for guest in guests]
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"two guests are called {name!r}: give them names with ,name=")
-    boot = Boot(args.molt, args.append or "", guests, list(args.image or (MOLT, MOLT_NEXT)))
+    boot = Boot(args.molt, append, guests, list(args.image or (MOLT, MOLT_NEXT)))
     if args.updates is not None:
         add_updates(boot, args.updates, args.interval)
     check_files(boot)
@@ -212,7 +239,8 @@ def _boot_options(command):
         "--guest", action="append", default=[],
         metavar="FILE[,name=N][,mem=64M][,vcpus=N][,module=F]...[,control][,cmdline=REST]",
         help="a guest; repeat for more. cmdline takes all the rest, commas too. Without --guest "
-        "a demonstration runs: control, worker, hello",
+        "Linux (`make linux`) runs as control guest beside a worker; with --updates, or without a "
+        "Linux, control, worker and hello of the tests",
     )
     add("--no-guests", action="store_true", help="no guests at all")
     add("--image", action="append", default=[], metavar="FILE",

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What molt tells, as text and as JSON. Pure. Host test: tests/host/test_moltctl.c
+ */
+#ifndef MOLTCTL_SHOW_H
+#define MOLTCTL_SHOW_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include "public/hypercall.h"
+
+/* Tenths of microseconds; 0 when the frequency is not known. */
+uint64_t cycles_to_us10(uint64_t cycles, uint64_t tsc_khz);
+
+const char *state_name(uint32_t state);
+
+void show_domains(FILE *out, const struct hc_domain *domains, size_t n);
+void show_domains_json(FILE *out, const struct hc_domain *domains, size_t n);
+void show_domain_json(FILE *out, const struct hc_domain *domain);
+
+void show_stats(FILE *out, const struct hc_domain *d, const struct hc_dom_stats *s,
+                uint64_t tsc_khz);
+void show_stats_json(FILE *out, const struct hc_domain *d, const struct hc_dom_stats *s,
+                     uint64_t tsc_khz);
+
+/* All that there is to say of molt itself. */
+struct molt_state {
+    struct hc_info info;
+    struct hc_lu_status lu;
+    struct hc_lu_region region;
+};
+
+void show_status(FILE *out, const struct molt_state *m);
+void show_status_json(FILE *out, const struct molt_state *m);
+
+/* An update that has succeeded. */
+void show_update(FILE *out, const struct hc_info *before, const struct molt_state *now);
+void show_update_json(FILE *out, const struct hc_info *before, const struct molt_state *now);
+
+/* Output of a console, positions [from, to). */
+void show_console_json(FILE *out, const struct hc_domain *d, uint64_t from, const void *bytes,
+                       size_t n);
+
+void show_error_json(FILE *out, const char *error, const char *text);
+
+#endif

@@ -5,7 +5,8 @@
 #include "hv/commands.h"
 
 #include "hv/cmdline.h"
-#include "hv/domain.h"
+#include "hv/console.h"
+#include "hv/domctl.h"
 #include "hv/exit.h"
 #include "hv/hvm.h"
 #include "hv/lu.h"
@@ -13,6 +14,7 @@
 #include "hv/memory.h"
 #include "hv/modules.h"
 #include "hv/printk.h"
+#include "hv/slab.h"
 #include "hv/time.h"
 
 #define ULL(x) ((unsigned long long)(x))
@@ -21,13 +23,20 @@ static void cmd_help(struct str_span arg);
 
 static const char *state_name(const struct domain *d)
 {
-    if (d->state == DOMAIN_EXITED) {
+    switch (d->state) {
+    case DOMAIN_NEW:
+        return "new";
+    case DOMAIN_PAUSED:
+        return "paused";
+    case DOMAIN_EXITED:
         return "exited";
-    }
-    if (d->state == DOMAIN_STOPPED) {
+    case DOMAIN_STOPPED:
         return "stopped";
+    case DOMAIN_DYING:
+        return "dying";
+    default:
+        return hvm == NULL ? "not running (no virtualization)" : "running";
     }
-    return hvm == NULL ? "not running (no virtualization)" : "running";
 }
 
 static void cmd_domains(struct str_span arg)
@@ -112,6 +121,83 @@ static void cmd_update(struct str_span arg)
     }
 }
 
+/* The domain that a command names, by name or number; NULL, and a line that says so. */
+static struct domain *named(struct str_span arg)
+{
+    struct domain *d = domctl_find(arg.s, arg.len);
+
+    if (d == NULL) {
+        printk("\"%.*s\": no such domain, try domains", (int)arg.len, arg.s);
+    }
+    return d;
+}
+
+static void report(const struct domain *d, int rc)
+{
+    if (rc == 0) {
+        printk("domain %u %s: %s", d->id, d->name, state_name(d));
+    } else {
+        printk("domain %u %s: it is %s", d->id, d->name, state_name(d));
+    }
+}
+
+static void cmd_pause(struct str_span arg)
+{
+    struct domain *d = named(arg);
+
+    if (d != NULL) {
+        report(d, domctl_pause(d));
+    }
+}
+
+static void cmd_resume(struct str_span arg)
+{
+    struct domain *d = named(arg);
+
+    if (d != NULL) {
+        report(d, domctl_resume(d));
+    }
+}
+
+static void cmd_destroy(struct str_span arg)
+{
+    struct domain *d = named(arg);
+
+    if (d != NULL && lu_requested()) {
+        printk("destroy: not while an update is asked for");
+    } else if (d != NULL) {
+        report(d, domctl_destroy(d));
+    }
+}
+
+static void cmd_console(struct str_span arg)
+{
+    struct domain *d = named(arg);
+
+    if (d != NULL) {
+        console_set_focus(d->id);
+    }
+}
+
+static void cmd_stat(struct str_span arg)
+{
+    struct domain *d = named(arg);
+    struct hc_dom_stats *s = kzalloc(sizeof(*s));
+
+    if (d != NULL && s != NULL) {
+        domctl_stats(d, s);
+        exit_print(d);
+        for (unsigned int i = 0; i < HC_ORDERS; i++) {
+            if (s->extents[i] != 0) {
+                printk("stat %s: %llu extents of %llu KiB", d->name, ULL(s->extents[i]), 4ULL << i);
+            }
+        }
+        printk("stat %s: %s, %llu bytes written to its console", d->name, state_name(d),
+               ULL(s->console_bytes));
+    }
+    kfree(s);
+}
+
 static void cmd_quit(struct str_span arg)
 {
     (void)arg;
@@ -125,7 +211,13 @@ static const struct command {
 } commands[] = {
     {"help", "this list", cmd_help},
     {"domains", "domains and what they do", cmd_domains},
+    {"list", "the same", cmd_domains},
     {"exits", "exits of each domain by reason, since this image runs", cmd_exits},
+    {"stat", "exits, extents and output of domain NAME", cmd_stat},
+    {"pause", "no turns for domain NAME until it is resumed", cmd_pause},
+    {"resume", "turns again", cmd_resume},
+    {"destroy", "end domain NAME and give back its memory", cmd_destroy},
+    {"console", "the keyboard for domain NAME", cmd_console},
     {"memory", "where every frame of memory is", cmd_memory},
     {"update", "replace the running image: by the other one, or by image N", cmd_update},
     {"images", "images to update to", cmd_images},

@@ -3,8 +3,8 @@
  * Console: output ring, keyboard focus, line editor.
  *
  * Owns: the ring, the focus. The ring holds whole lines, except for the unfinished line of who has
- * the focus; when another line comes in between, that one is closed and shown again from its start,
- * so every complete line stands in the output in one piece.
+ * the focus; when another line comes in between, that one is closed, and shown again from its start
+ * if there is more of it, so every complete line stands in the output in one piece, and once.
  */
 #include "hv/console.h"
 
@@ -19,8 +19,10 @@
 #define KEY_ESCAPE 0x01     /* Ctrl-A */
 #define KEY_BACKSPACE 0x08
 #define KEY_DELETE 0x7f
-#define EDIT_MAX 200U
+#define EDIT_MAX CONSOLE_EDIT_MAX
 #define ECHO_ROOM 64U /* more than a key's echo and the end of a line */
+#define LINE_ROOM (VUART_LINE + DOMAIN_NAME_MAX + 8U)
+#define OPEN_NONE 0U
 
 static uint8_t ring[RING_BYTES];
 static uint64_t head, tail; /* bytes ever written and ever printed */
@@ -32,8 +34,9 @@ static bool escape;    /* Ctrl-A was typed */
 static bool prompting; /* someone has typed: show a prompt */
 static char edit[EDIT_MAX + 1];
 static size_t edit_length;
-static size_t shown;   /* of the focus's unfinished line */
-static bool open_line; /* the last thing in the ring is an unfinished line */
+/* Whose unfinished line is the last thing in the ring: a domain's, the prompt's
+ * (CONSOLE_FOCUS_MOLT), or there is none. */
+static uint16_t open_line = OPEN_NONE;
 
 static size_t room(void)
 {
@@ -61,13 +64,12 @@ static void drain_some(void)
     }
 }
 
-/* Before a whole line: whatever is unfinished is closed and will be shown again. */
+/* Before a whole line. */
 static void close_open_line(void)
 {
-    if (open_line) {
+    if (open_line != OPEN_NONE) {
         put_str("\r\n");
-        open_line = false;
-        shown = 0;
+        open_line = OPEN_NONE;
     }
 }
 
@@ -86,9 +88,14 @@ void console_line(const char *text, size_t len)
     put_str("\r\n");
 }
 
-bool console_has_room(void)
+static bool guests_have_room(void)
 {
-    return room() >= GUEST_RESERVE + VUART_LINE + DOMAIN_NAME_MAX + 8;
+    return room() >= GUEST_RESERVE + LINE_ROOM;
+}
+
+bool console_has_room(const struct domain *d)
+{
+    return guests_have_room() && d->uart.printed_to <= tail + CONSOLE_AHEAD;
 }
 
 /* Guests choose their bytes: terminal control sequences and the like stay out of the log. */
@@ -101,28 +108,55 @@ static void put_printable(const char *text, size_t len)
     }
 }
 
-bool console_guest_line(const char *name, const char *text, size_t len)
+/* Brings a guest's line into the output up to `len`: what is there of it and not closed goes on. */
+static void put_guest_text(struct domain *d, const char *text, size_t len)
 {
-    if (!console_has_room()) {
+    size_t from = d->uart.line_shown;
+
+    if (open_line != d->id) {
+        close_open_line();
+        put_str("[");
+        put_str(d->name);
+        put_str("] ");
+        open_line = d->id;
+        from = 0;
+    }
+    put_printable(text + from, len - from);
+    d->uart.line_shown = (uint32_t)len;
+}
+
+static void put_guest_line(struct domain *d, const char *text, size_t len)
+{
+    if (len == 0 || d->uart.line_shown != len || open_line == d->id) {
+        put_guest_text(d, text, len);
+        close_open_line();
+    } /* else all of it was shown, and closed by another line */
+    d->uart.line_shown = 0;
+    d->uart.printed_to = head;
+}
+
+bool console_guest_line(struct domain *d, const char *text, size_t len)
+{
+    if (!console_has_room(d)) {
         drain_some();
-        if (!console_has_room()) {
+        if (!console_has_room(d)) {
             return false;
         }
     }
-    if (open_line && focus != CONSOLE_FOCUS_MOLT && domain_find(focus) != NULL &&
-        strcmp(domain_find(focus)->name, name) == 0) {
-        put_printable(text + shown, len - MIN(shown, len)); /* the rest of what is shown already */
-        open_line = false;
-        shown = 0;
-    } else {
-        close_open_line();
-        put_str("[");
-        put_str(name);
-        put_str("] ");
-        put_printable(text, len);
-    }
-    put_str("\r\n");
+    put_guest_line(d, text, len);
     return true;
+}
+
+void console_guest_last_line(struct domain *d, const char *text, size_t len)
+{
+    while (!pausing && room() < LINE_ROOM) {
+        drain_some();
+    }
+    if (room() < LINE_ROOM) {
+        dropped++;
+        return;
+    }
+    put_guest_line(d, text, len);
 }
 
 /* Shows the unfinished line of who has the focus, as far as it is not shown yet. */
@@ -130,28 +164,34 @@ static void show_unfinished(void)
 {
     struct domain *d = focus != CONSOLE_FOCUS_MOLT ? domain_find(focus) : NULL;
 
-    if (!console_has_room()) {
+    if (d == NULL) { /* or the domain is gone */
+        focus = CONSOLE_FOCUS_MOLT;
+    }
+    if (!guests_have_room()) {
         return;
     }
     if (d != NULL) {
-        if (d->uart.line_length > shown) {
-            if (!open_line) {
-                put_str("[");
-                put_str(d->name);
-                put_str("] ");
-            }
-            put_printable(d->uart.line + shown, d->uart.line_length - shown);
-            shown = d->uart.line_length;
-            open_line = true;
+        if (d->uart.line_length > d->uart.line_shown) {
+            put_guest_text(d, d->uart.line, d->uart.line_length);
         }
-    } else if (focus == CONSOLE_FOCUS_MOLT && prompting && !open_line) {
+    } else if (prompting && open_line == OPEN_NONE) {
         put_str("molt> ");
         put(edit, edit_length);
-        open_line = true;
+        open_line = CONSOLE_FOCUS_MOLT;
     }
 }
 
-static void set_focus(uint16_t id)
+/* Guests that were told to wait and need not any longer. */
+static void unblock_guests(void)
+{
+    for_each_domain(d) {
+        if (d->uart.tx_blocked && console_has_room(d)) {
+            vuart_unblock(d);
+        }
+    }
+}
+
+void console_set_focus(uint16_t id)
 {
     struct domain *d = id != CONSOLE_FOCUS_MOLT ? domain_find(id) : NULL;
 
@@ -171,7 +211,7 @@ static void focus_next(void)
     if (d != NULL && focus != CONSOLE_FOCUS_MOLT) {
         d = d->next;
     }
-    set_focus(d != NULL ? d->id : CONSOLE_FOCUS_MOLT);
+    console_set_focus(d != NULL ? d->id : CONSOLE_FOCUS_MOLT);
 }
 
 static void escape_key(int key)
@@ -179,9 +219,9 @@ static void escape_key(int key)
     if (key == KEY_ESCAPE || key == '\t') {
         focus_next();
     } else if (key >= '1' && key <= '9') {
-        set_focus((uint16_t)(key - '0'));
+        console_set_focus((uint16_t)(key - '0'));
     } else if (key == '0' || key == 'm') {
-        set_focus(CONSOLE_FOCUS_MOLT);
+        console_set_focus(CONSOLE_FOCUS_MOLT);
     } else {
         printk("console: Ctrl-A then 0: molt, 1 to 9: a domain, Ctrl-A: the next");
     }
@@ -194,23 +234,20 @@ static void edit_key(int key)
     }
     prompting = true;
     if (key == '\r' || key == '\n') {
-        if (open_line) {
-            put_str("\r\n");
-            open_line = false;
-        }
+        close_open_line();
         edit[edit_length] = '\0';
         edit_length = 0;
         command_run(edit);
     } else if (key == KEY_BACKSPACE || key == KEY_DELETE) {
         if (edit_length > 0) {
             edit_length--;
-            if (open_line) {
+            if (open_line == CONSOLE_FOCUS_MOLT) {
                 put_str("\b \b");
             }
         }
     } else if (key >= ' ' && key < KEY_DELETE && edit_length < EDIT_MAX) {
         edit[edit_length++] = (char)key;
-        if (open_line) {
+        if (open_line == CONSOLE_FOCUS_MOLT) {
             put(&edit[edit_length - 1], 1);
         }
     }
@@ -247,6 +284,7 @@ void console_poll(void)
     }
     show_unfinished();
     drain_some();
+    unblock_guests();
     if (dropped != 0 && !pausing) {
         uint64_t n = dropped;
 
@@ -300,6 +338,21 @@ void console_restore(const uint8_t *bytes, size_t len, uint16_t new_focus)
     head += len;
     focus = new_focus;
     prompting = new_focus == CONSOLE_FOCUS_MOLT ? prompting : true;
+}
+
+size_t console_edit(const char **text, bool *after_escape)
+{
+    *text = edit;
+    *after_escape = escape;
+    return edit_length;
+}
+
+void console_restore_edit(const char *text, size_t len, bool new_escape)
+{
+    edit_length = MIN(len, (size_t)EDIT_MAX);
+    memcpy(edit, text, edit_length);
+    prompting |= edit_length != 0;
+    escape = new_escape;
 }
 
 uint16_t console_focus(void)

@@ -12,14 +12,15 @@
 #include "hv/exit.h"
 #include "hv/hvm.h"
 #include "hv/machine.h"
+#include "hv/percpu.h"
 #include "hv/printk.h"
 #include "hv/sched.h"
 #include "hv/seam.h"
 #include "hv/slab.h"
 #include "hv/string.h"
 
-#define LOW_MEMORY_END GIB(3) /* above it, up to 4 GiB, no memory */
-#define HIGH_MEMORY GIB(4)
+#define REAP_VCPUS 8U /* for one slice */
+#define REAP_EXTENTS 256U
 
 struct domain *domain_list;
 uint64_t domain_generation;
@@ -38,10 +39,10 @@ uint16_t domain_free_id(void)
 {
     uint16_t id = 1;
 
-    while (domain_find(id) != NULL) {
+    while (id <= DOMAIN_MAX_ID && domain_find(id) != NULL) {
         id++;
     }
-    return id;
+    return id <= DOMAIN_MAX_ID ? id : 0;
 }
 
 struct domain *domain_create(const char *name, uint16_t id, bool control)
@@ -79,69 +80,6 @@ struct domain *domain_create(const char *name, uint16_t id, bool control)
     return d;
 }
 
-/* Largest order allowed at gfn for `frames` more frames. */
-static unsigned int fitting_order(uint64_t gfn, uint64_t frames)
-{
-    unsigned int order = MAX_ORDER;
-
-    while (order > 0 && (!is_aligned(gfn, BIT(order)) || BIT(order) > frames)) {
-        order--;
-    }
-    return order;
-}
-
-/* Fills [gfn, gfn + frames) from the heap. */
-static int add_range(struct domain *d, uint64_t gfn, uint64_t frames)
-{
-    while (frames > 0) {
-        unsigned int order = fitting_order(gfn, frames);
-        mfn_t mfn = buddy_alloc(order, FRAME_GUEST, d->id);
-
-        while (!mfn_valid(mfn) && order > 0) {
-            mfn = buddy_alloc(--order, FRAME_GUEST, d->id);
-        }
-        if (!mfn_valid(mfn)) {
-            return -ENOMEM;
-        }
-        if (extent_map_add(&d->extents, gfn_from(gfn), mfn, order, 0) != 0) {
-            buddy_free(mfn, order);
-            return -ENOMEM;
-        }
-        frames_zero(mfn, BIT(order));
-        gfn += BIT(order);
-        frames -= BIT(order);
-    }
-    return 0;
-}
-
-static void drop_memory(struct domain *d)
-{
-    for (size_t i = 0; i < d->extents.nr; i++) {
-        buddy_free(d->extents.items[i].mfn, d->extents.items[i].order);
-    }
-    extent_map_free(&d->extents);
-    d->memory_bytes = 0;
-}
-
-int domain_add_memory(struct domain *d, uint64_t bytes)
-{
-    uint64_t low = MIN(bytes, LOW_MEMORY_END);
-    int rc;
-
-    domain_generation++;
-    rc = add_range(d, 0, low >> PAGE_SHIFT);
-
-    if (rc == 0 && bytes > low) {
-        rc = add_range(d, HIGH_MEMORY >> PAGE_SHIFT, (bytes - low) >> PAGE_SHIFT);
-    }
-    if (rc != 0) {
-        drop_memory(d);
-        return rc;
-    }
-    d->memory_bytes = bytes;
-    return 0;
-}
-
 static void vcpus_down(struct domain *d)
 {
     for_each_vcpu(d, v) {
@@ -152,6 +90,9 @@ static void vcpus_down(struct domain *d)
 
 void domain_exit(struct domain *d, uint32_t code)
 {
+    if (d->state == DOMAIN_DYING) { /* its last exit, on another CPU */
+        return;
+    }
     d->state = DOMAIN_EXITED;
     d->exit_code = code;
     vcpus_down(d);
@@ -166,6 +107,9 @@ void domain_stop(struct domain *d, const char *fmt, ...)
     char reason[160];
     va_list args;
 
+    if (d->state == DOMAIN_DYING) {
+        return;
+    }
     va_start(args, fmt);
     (void)fmt_vstr(reason, sizeof(reason), fmt, args);
     va_end(args);
@@ -180,27 +124,91 @@ void domain_stop(struct domain *d, const char *fmt, ...)
     machine_domain_ended(d);
 }
 
-void domain_destroy(struct domain *d)
+void domain_doom(struct domain *d)
+{
+    vcpus_down(d);
+    d->state = DOMAIN_DYING;
+}
+
+static void unlink_domain(struct domain *d)
 {
     struct domain **link = &domain_list;
 
-    domain_generation++;
-    vcpus_down(d);
-    while (d->vcpus != NULL) {
-        struct vcpu *v = d->vcpus;
-
-        d->vcpus = v->next_in_domain;
-        vcpu_destroy(v);
-    }
-    if (hvm != NULL) {
-        hvm->domain_fini(d);
-    }
-    drop_memory(d);
     while (*link != d) {
         link = &(*link)->next;
     }
     *link = d->next;
+}
+
+static bool is_running(const struct domain *d)
+{
+    return this_cpu()->current != NULL && this_cpu()->current->domain == d;
+}
+
+/* A slice of what a dying domain has; true when it is gone. */
+static bool reap(struct domain *d)
+{
+    domain_generation++;
+    for (unsigned int n = 0; d->vcpus != NULL; n++) {
+        struct vcpu *v = d->vcpus;
+
+        if (n == REAP_VCPUS) {
+            return false;
+        }
+        d->vcpus = v->next_in_domain;
+        d->nr_vcpus--;
+        vcpu_destroy(v);
+    }
+    if (hvm != NULL && d->stage2 != NULL) {
+        hvm->domain_fini(d);
+        d->stage2 = NULL;
+    }
+    for (unsigned int n = 0; d->extents.nr > 0; n++) {
+        struct extent e;
+
+        if (n == REAP_EXTENTS) {
+            return false;
+        }
+        e = extent_map_pop(&d->extents);
+        buddy_free(e.mfn, e.order);
+    }
+    extent_map_free(&d->extents);
+    output_free(&d->output);
+    unlink_domain(d);
     kfree(d);
+    return true;
+}
+
+bool domain_reap(void)
+{
+    for_each_domain(d) {
+        if (d->state == DOMAIN_DYING && !is_running(d)) {
+            (void)reap(d);
+            return true;
+        }
+        if (d->growth.phase == GROWTH_DROP && d->growth.error == 0) {
+            (void)!domain_grow(d, d->growth.bytes);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool domain_reaping(void)
+{
+    for_each_domain(d) {
+        if (d->state == DOMAIN_DYING || d->growth.phase != GROWTH_NONE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void domain_destroy(struct domain *d)
+{
+    domain_doom(d);
+    while (!reap(d)) {
+    }
 }
 
 /* Host address of guest-physical gpa, and how many bytes from there lie side by side (at most len);

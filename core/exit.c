@@ -217,8 +217,9 @@ void exit_handle(struct vcpu *v, const struct hvm_exit *exit)
         do_hlt(v, exit);
         break;
     case HVM_EXIT_HYPERCALL:
-        hypercall_vmcall(v, exit);
-        hvm->skip(v, exit->insn_length);
+        if (hypercall_vmcall(v, exit)) {
+            hvm->skip(v, exit->insn_length);
+        }
         break;
     case HVM_EXIT_XSETBV:
         do_xsetbv(v, exit);

@@ -7,10 +7,10 @@
  */
 #include "hv/guest_load.h"
 
+#include "hv/domctl.h"
 #include "hv/errno.h"
 #include "hv/modules.h"
 #include "hv/printk.h"
-#include "hv/sched.h"
 #include "hv/seam.h"
 #include "hv/slab.h"
 #include "hv/string.h"
@@ -119,17 +119,15 @@ static int collect_modules(const struct boot_info *info, const char *name,
 static int build(const struct boot_info *info, const struct mb2_module *m,
                  const struct guest_config *c, struct domain *d, const char **why)
 {
-    struct vcpu_state *state = kzalloc(sizeof(*state));
     struct guest_module *modules = NULL;
-    struct vcpu *v;
-    int n, rc;
+    int n, rc = domain_add_memory(d, c->memory);
 
     *why = "out of memory";
-    rc = state != NULL ? domain_add_memory(d, c->memory) : -ENOMEM;
     if (rc != 0) {
-        goto out;
+        return rc;
     }
     n = collect_modules(info, c->name, &modules);
+    rc = n;
     if (n >= 0) {
         const struct guest_payload payload = {.data = pa_to_va(m->start),
                                               .bytes = m->end - m->start,
@@ -138,22 +136,10 @@ static int build(const struct boot_info *info, const struct mb2_module *m,
                                               .nr_modules = (size_t)n,
                                               .vcpus = (unsigned int)c->vcpus};
 
-        rc = guest_load(d, &payload, state, why);
-    } else {
-        rc = n;
+        rc = domctl_load(d, &payload, why);
     }
-    if (rc != 0) {
-        goto out;
-    }
-    *why = "its vCPU could not be made";
-    rc = vcpu_create(d, 0, state, &v);
-    if (rc == 0) {
-        sched_add(v);
-    }
-out:
     kfree(modules);
-    kfree(state);
-    return rc;
+    return rc == 0 ? domctl_start(d) : rc;
 }
 
 static void create(const struct boot_info *info, const struct mb2_module *m, size_t index)
@@ -161,13 +147,17 @@ static void create(const struct boot_info *info, const struct mb2_module *m, siz
     struct guest_config c;
     struct domain *d;
     const char *why = "";
+    int rc;
 
     if (read_config(m->cmdline, index, &c) != 0) {
         return;
     }
-    d = domain_create(c.name, domain_free_id(), c.control);
-    if (d == NULL) {
-        printk("guest %s: not created: out of memory, or the name is taken", c.name);
+    rc = domctl_create(c.name, (unsigned int)c.vcpus, c.control, &d);
+    if (rc != 0) {
+        printk("guest %s: not created: %s", c.name,
+               rc == -EEXIST   ? "the name is taken"
+               : rc == -EINVAL ? "letters, digits, '_', '-' and '.' make a name"
+                               : "out of memory");
         return;
     }
     if (build(info, m, &c, d, &why) != 0) {

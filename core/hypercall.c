@@ -2,7 +2,7 @@
 /*
  * Hypercalls: one table, two ways in, results to guest memory. docs/HYPERCALLS.md
  */
-#include "hv/domain.h"
+#include "hv/domctl.h"
 #include "hv/errno.h"
 #include "hv/exit.h"
 #include "hv/lu.h"
@@ -126,6 +126,17 @@ static const struct handler handlers[] = {
     {HC_LU_LOAD, true, do_lu_load},
     {HC_LU_EXEC, true, do_lu_exec},
     {HC_LU_STATUS, true, do_lu_status},
+    {HC_DOM_LIST, true, domain_call},
+    {HC_DOM_CREATE, true, domain_call},
+    {HC_DOM_MEMORY, true, domain_call},
+    {HC_DOM_LOAD, true, domain_call},
+    {HC_DOM_START, true, domain_call},
+    {HC_DOM_PAUSE, true, domain_call},
+    {HC_DOM_RESUME, true, domain_call},
+    {HC_DOM_DESTROY, true, domain_call},
+    {HC_DOM_STATS, true, domain_call},
+    {HC_CONSOLE_READ, true, domain_call},
+    {HC_CONSOLE_WRITE, true, domain_call},
 };
 
 int64_t hypercall(struct vcpu *v)
@@ -153,21 +164,30 @@ static void narrow_arguments(struct vcpu *v)
     }
 }
 
-void hypercall_vmcall(struct vcpu *v, const struct hvm_exit *exit)
+/* False: nothing is left, the call goes on when the instruction is executed again. */
+static bool finish(struct vcpu *v, int64_t result)
+{
+    if (result == HYPERCALL_RESTART) {
+        return false;
+    }
+    hypercall_result(v, result);
+    return true;
+}
+
+bool hypercall_vmcall(struct vcpu *v, const struct hvm_exit *exit)
 {
     v->call32 = !exit->code64;
     if (exit->cpl != 0) {
-        hypercall_result(v, -EPERM);
-        return;
+        return finish(v, -EPERM);
     }
     if (!exit->code64) {
         narrow_arguments(v);
     }
-    hypercall_result(v, hypercall(v));
+    return finish(v, hypercall(v));
 }
 
 /* RDX has the port, so the third and fourth argument are one register further. */
-void hypercall_door(struct vcpu *v, const struct hvm_exit *exit)
+bool hypercall_door(struct vcpu *v, const struct hvm_exit *exit)
 {
     uint64_t rdx = v->gpr[GPR_RDX], rsi = v->gpr[GPR_RSI];
     int64_t result;
@@ -181,5 +201,5 @@ void hypercall_door(struct vcpu *v, const struct hvm_exit *exit)
     result = hypercall(v);
     v->gpr[GPR_RDX] = rdx;
     v->gpr[GPR_RSI] = rsi;
-    hypercall_result(v, result);
+    return finish(v, result);
 }

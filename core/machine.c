@@ -118,9 +118,11 @@ static void end_if_over(void)
     bool any = false, running = false, ok = true;
 
     for_each_domain(d) {
+        bool ended = d->state == DOMAIN_EXITED || d->state == DOMAIN_STOPPED;
+
         any = true;
-        running |= d->state == DOMAIN_RUNNING;
-        ok &= d->state == DOMAIN_RUNNING || (d->state == DOMAIN_EXITED && d->exit_code == 0);
+        running |= !ended;
+        ok &= !ended || (d->state == DOMAIN_EXITED && d->exit_code == 0);
     }
     if (policy == END_NEVER || !any) {
         return;

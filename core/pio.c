@@ -9,6 +9,7 @@
 #include "hv/domain.h"
 #include "hv/exit.h"
 #include "hv/guest_walk.h"
+#include "hv/sched.h"
 #include "hv/vuart.h"
 #include "hw/ports.h"
 #include "hw/x86.h"
@@ -49,7 +50,11 @@ static uint64_t port_read(struct domain *d, uint16_t port, unsigned int size)
 static enum outcome port_write(struct domain *d, uint16_t port, unsigned int size, uint64_t value)
 {
     if (is_vuart(port)) {
-        return vuart_write(d, port - VUART_PORT, (uint8_t)value) ? DONE : AGAIN;
+        if (vuart_write(d, port - VUART_PORT, (uint8_t)value)) {
+            return DONE;
+        }
+        sched_yield(); /* others may have something to do until then */
+        return AGAIN;
     }
     switch (acpi_port_write(port, size, (uint32_t)value)) {
     case ACPI_RESET:
@@ -83,7 +88,9 @@ static bool is_door(const struct domain *d, const struct hvm_exit *exit)
 static void plain(struct vcpu *v, const struct hvm_exit *exit)
 {
     if (is_door(v->domain, exit)) {
-        hypercall_door(v, exit);
+        if (!hypercall_door(v, exit)) {
+            return;
+        }
     } else if (exit->io.in) {
         merge(&v->gpr[GPR_RAX], port_read(v->domain, exit->io.port, exit->io.size), exit->io.size);
     } else if (port_write(v->domain, exit->io.port, exit->io.size, v->gpr[GPR_RAX]) == AGAIN) {

@@ -138,6 +138,12 @@ static struct vcpu *pick(uint64_t now, uint64_t *wake)
     return found;
 }
 
+/* Its domain may have been paused or have ended since it was picked. */
+static bool may_run(const struct vcpu *v)
+{
+    return v->run_state == VCPU_RUNNABLE && v->domain->state == DOMAIN_RUNNING;
+}
+
 /* Runs v until its slice is over, it stops being runnable, or something else is due. */
 static void run_slice(struct vcpu *v, uint64_t end)
 {
@@ -149,7 +155,7 @@ static void run_slice(struct vcpu *v, uint64_t end)
     give_up = false;
     cpu->current = v;
     context_load(v);
-    while ((now = tsc_read()) < end && v->run_state == VCPU_RUNNABLE && !give_up && !lu_due()) {
+    while ((now = tsc_read()) < end && may_run(v) && !give_up && !lu_due()) {
         struct hvm_exit exit;
         uint64_t until;
 
@@ -168,6 +174,14 @@ static void run_slice(struct vcpu *v, uint64_t end)
     cpu->current = NULL;
 }
 
+/* A slice of what has time; true when there was something. */
+static bool background_work(void)
+{
+    bool reaped = domain_reap();
+
+    return lu_work() || reaped;
+}
+
 void sched_loop(void)
 {
     for (;;) {
@@ -184,8 +198,8 @@ void sched_loop(void)
             if (v->run_next != NULL) {
                 this_cpu()->run_queue = v->run_next;
             }
-            lu_work();
-        } else if (!lu_work()) {
+            background_work();
+        } else if (!background_work()) {
             for (int i = 0; i < IDLE_SPINS; i++) {
                 cpu_pause();
             }

@@ -9,6 +9,7 @@
 #include "hv/errno.h"
 #include "hv/exit.h"
 #include "hv/hvm.h"
+#include "hv/lu.h"
 #include "hv/printk.h"
 #include "hv/sched.h"
 #include "hv/seam.h"
@@ -182,8 +183,17 @@ int vcpu_create(struct domain *d, unsigned int id, const struct vcpu_state *stat
     return 0;
 }
 
+int domain_add_vcpus(struct domain *d, unsigned int n, const struct vcpu_state *first)
+{
+    struct vcpu *v;
+
+    BUG_ON(n != 1);
+    return vcpu_create(d, 0, first, &v);
+}
+
 void vcpu_destroy(struct vcpu *v)
 {
+    lu_forget_caller(v);
     sched_remove(v);
     if (hvm != NULL) {
         context_unload();

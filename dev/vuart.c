@@ -54,22 +54,16 @@ static bool take(struct vuart *u, uint8_t byte)
     return true;
 }
 
-/* False when the console has no room for a line. */
-static bool transmit(struct domain *d, uint8_t byte)
+/* A byte into the line. False when the console has no room for one. */
+static bool put(struct domain *d, uint8_t byte)
 {
     struct vuart *u = &d->uart;
 
-    if (u->mcr & UART_MCR_LOOP) {
-        (void)take(u, byte);
-        u->tx_event = true;
-        return true;
-    }
-    u->tx_event = true;
     if (byte == '\r') {
         return true; /* lines end with '\n'; the console adds its own '\r' */
     }
     if (byte == '\n' || u->line_length == VUART_LINE) {
-        if (!console_guest_line(d->name, u->line, u->line_length)) {
+        if (!console_guest_line(d, u->line, u->line_length)) {
             return false;
         }
         u->line_length = 0;
@@ -81,12 +75,26 @@ static bool transmit(struct domain *d, uint8_t byte)
     return true;
 }
 
+static bool transmit(struct domain *d, uint8_t byte)
+{
+    struct vuart *u = &d->uart;
+
+    u->tx_event = true;
+    if (u->mcr & UART_MCR_LOOP) {
+        (void)take(u, byte);
+        return true;
+    }
+    if (!put(d, byte)) {
+        return false;
+    }
+    output_put(&d->output, byte);
+    return true;
+}
+
 void vuart_flush(struct domain *d)
 {
     if (d->uart.line_length != 0) {
-        while (!console_guest_line(d->name, d->uart.line, d->uart.line_length)) {
-            console_poll();
-        }
+        console_guest_last_line(d, d->uart.line, d->uart.line_length);
         d->uart.line_length = 0;
     }
 }
@@ -109,13 +117,15 @@ static uint8_t interrupt_id(struct vuart *u)
     return fifo | UART_IIR_NONE;
 }
 
-static uint8_t line_status(struct vuart *u)
+static uint8_t line_status(struct domain *d)
 {
+    struct vuart *u = &d->uart;
     uint8_t lsr = u->lsr_errors;
 
     u->lsr_errors = 0; /* error bits are cleared by the read */
     lsr |= u->rx_count != 0 ? UART_LSR_DR : 0;
-    lsr |= (u->mcr & UART_MCR_LOOP) || console_has_room() ? UART_LSR_THRE | UART_LSR_TEMT : 0;
+    u->tx_blocked = !(u->mcr & UART_MCR_LOOP) && !console_has_room(d);
+    lsr |= u->tx_blocked ? 0 : UART_LSR_THRE | UART_LSR_TEMT;
     return lsr;
 }
 
@@ -152,6 +162,21 @@ bool vuart_input(struct domain *d, uint8_t byte)
     return taken;
 }
 
+unsigned int vuart_room(const struct domain *d)
+{
+    const struct vuart *u = &d->uart;
+    unsigned int capacity = (u->fcr & UART_FCR_ENABLE) ? VUART_FIFO : 1;
+
+    return (u->mcr & UART_MCR_LOOP) ? 0 : capacity - MIN(capacity, u->rx_count);
+}
+
+void vuart_unblock(struct domain *d)
+{
+    d->uart.tx_blocked = false;
+    d->uart.tx_event = true;
+    update_line(d);
+}
+
 static uint8_t read_register(struct domain *d, unsigned int offset)
 {
     struct vuart *u = &d->uart;
@@ -168,7 +193,7 @@ static uint8_t read_register(struct domain *d, unsigned int offset)
     case UART_MCR:
         return u->mcr;
     case UART_LSR:
-        return line_status(u);
+        return line_status(d);
     case UART_MSR:
         return modem_status(u);
     default:

@@ -10,6 +10,7 @@
 #include "hv/domain.h"
 #include "hv/errno.h"
 #include "hv/frametable.h"
+#include "hv/guest_pages.h"
 #include "hv/modules.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
@@ -19,10 +20,9 @@
 
 /* Arena that the next image takes for each object, generously: another layout, slab rounding. */
 #define REQUIRED_FIXED KIB(512)
-#define REQUIRED_PER_DOMAIN KIB(8)
+#define REQUIRED_PER_DOMAIN KIB(28) /* its output for readers included */
 #define REQUIRED_PER_VCPU KIB(32)
 #define REQUIRED_PER_EXTENT 64U
-#define LIST_CHUNK 64U
 
 int lu_refuse(int rc, char why[LU_REASON_MAX], const char *fmt, ...)
 {
@@ -259,49 +259,28 @@ int lu_load_module(unsigned int index, char why[LU_REASON_MAX])
     return load(pa_to_va(m->start), m->bytes, why);
 }
 
-/* Copies the caller's pages, so that nobody changes them while they are checked. */
-static int copy_pages(struct domain *d, uint64_t list_gpa, uint64_t pages, uint8_t *to)
-{
-    uint64_t gfns[LIST_CHUNK];
-
-    for (uint64_t i = 0; i < pages; i += LIST_CHUNK) {
-        uint64_t n = MIN(pages - i, LIST_CHUNK);
-
-        if (domain_read(d, list_gpa + i * sizeof(gfns[0]), gfns, n * sizeof(gfns[0])) != 0) {
-            return -EFAULT;
-        }
-        for (uint64_t k = 0; k < n; k++) {
-            if (gfns[k] >= BIT(52 - PAGE_SHIFT) ||
-                domain_read(d, gfns[k] << PAGE_SHIFT, to + (i + k) * PAGE_SIZE, PAGE_SIZE) != 0) {
-                return -EFAULT;
-            }
-        }
-    }
-    return 0;
-}
-
 int lu_load_pages(struct domain *d, uint64_t list_gpa, uint64_t pages, uint64_t bytes,
                   char why[LU_REASON_MAX])
 {
-    uint8_t *copy;
-    int rc;
+    const struct guest_pages p = {list_gpa, pages, bytes};
+    int rc = guest_pages_check(d, &p);
+    void *copy = NULL;
 
-    if (pages == 0 || pages > UINT64_MAX / PAGE_SIZE || bytes > pages * PAGE_SIZE ||
-        bytes <= (pages - 1) * PAGE_SIZE) {
-        return lu_refuse(-EINVAL, why, "page list: %llu bytes in %llu pages",
-                         (unsigned long long)bytes, (unsigned long long)pages);
-    }
-    if (pages > d->memory_bytes >> PAGE_SHIFT) {
-        return lu_refuse(-E2BIG, why, "page list: %llu pages are more than the domain has",
+    if (rc == -E2BIG) {
+        return lu_refuse(rc, why, "page list: %llu pages are more than the domain has",
                          (unsigned long long)pages);
     }
-    copy = vmalloc(pages * PAGE_SIZE);
-    if (copy == NULL) {
-        return lu_refuse(-ENOMEM, why, "out of memory to copy the image");
+    if (rc != 0) {
+        return lu_refuse(rc, why, "page list: %llu bytes in %llu pages", (unsigned long long)bytes,
+                         (unsigned long long)pages);
     }
-    rc = copy_pages(d, list_gpa, pages, copy);
-    rc = rc == 0 ? load(copy, bytes, why)
-                 : lu_refuse(rc, why, "page list: an entry is outside the domain's memory");
-    vfree(copy);
-    return rc;
+    rc = guest_pages_copy(d, &p, &copy); /* nobody changes it while it is checked */
+    if (rc == 0) {
+        rc = load(copy, bytes, why);
+        vfree(copy);
+        return rc;
+    }
+    return lu_refuse(rc, why,
+                     rc == -ENOMEM ? "out of memory to copy the image"
+                                   : "page list: an entry is outside the domain's memory");
 }

@@ -92,6 +92,8 @@ static void apply_domain_state(const struct stream_item *item)
     d->exit_code = rec->exit_code;
     d->state = rec->state == LU_DOMAIN_RUNNING  ? DOMAIN_RUNNING
                : rec->state == LU_DOMAIN_EXITED ? DOMAIN_EXITED
+               : rec->state == LU_DOMAIN_PAUSED ? DOMAIN_PAUSED
+               : rec->state == LU_DOMAIN_NEW    ? DOMAIN_NEW
                                                 : DOMAIN_STOPPED;
 }
 
@@ -112,6 +114,22 @@ static void apply_vuart(const struct stream_item *item)
     memcpy(u->rx, rec->rx, rec->rx_count);
     u->line_length = rec->tx_length;
     memcpy(u->line, rec + 1, rec->tx_length);
+}
+
+static void apply_output(const struct stream_item *item)
+{
+    const struct lu_rec_output *rec = (const void *)item->data;
+    struct domain *d = domain_find(rec->domain);
+
+    output_restore(&d->output, (const uint8_t *)(rec + 1), rec->length, rec->total);
+    d->uart.line_shown = rec->shown;
+}
+
+static void apply_edit(const struct stream_item *item)
+{
+    const struct lu_rec_edit *rec = (const void *)item->data;
+
+    console_restore_edit((const char *)(rec + 1), rec->length, rec->flags & LU_EDIT_ESCAPE);
 }
 
 static void apply_clock(const struct stream_item *item)
@@ -230,6 +248,12 @@ int restore_apply(struct stream_reader *r, const char **why)
             break;
         case LU_REC_VCPU:
             rc = apply_vcpu(r, &item, why);
+            break;
+        case LU_REC_OUTPUT:
+            apply_output(&item);
+            break;
+        case LU_REC_EDIT:
+            apply_edit(&item);
             break;
         case LU_REC_CONSOLE:
             apply_console(&item);

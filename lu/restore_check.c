@@ -9,7 +9,7 @@
  *
  * Host test: tests/host/test_restore_check.c, tests/host/fuzz/fuzz_restore.c
  */
-#include "lu_priv.h"
+#include "check_priv.h"
 
 #include "hv/domain.h"
 #include "hv/errno.h"
@@ -20,33 +20,10 @@
 
 /* Frame numbers of 52-bit addresses (SDM, "Physical Address Space"). */
 #define FRAME_LIMIT BIT(52 - PAGE_SHIFT)
-#define LSR_ERRORS 0x1eU
 #define XSAVE_HEADER 512U
 #define XSAVE_HEADER_END 576U
 
-/* What the check remembers of a domain. */
-struct seen_domain {
-    uint16_t id;
-    bool state, vuart, ioapic, clock;
-    uint32_t vcpus_expected, vcpus;
-    uint64_t extents_expected, extents;
-    uint64_t frames_expected, frames;
-    uint64_t next_gfn; /* extents are sorted */
-    char name[32];
-};
-
-struct checker {
-    struct seen_domain *domains;
-    size_t nr, capacity;
-    bool host, host_state, console;
-    bool vcpu_open, msrs, xsave, lapic, clock; /* the last vCPU: what belongs to it may follow */
-    uint16_t vcpu_domain, vcpu;
-    const struct frame_keeper *keeper;
-    uint64_t taken; /* times that keeper->take() was successful */
-    const char **why;
-};
-
-static int bad(struct checker *c, const char *why)
+int check_bad(struct checker *c, const char *why)
 {
     *c->why = why;
     return -EBADMSG;
@@ -57,7 +34,7 @@ static bool terminated(const char *s, size_t size)
     return strnlen(s, size) < size;
 }
 
-static struct seen_domain *find(struct checker *c, uint16_t id)
+struct seen_domain *check_find(struct checker *c, uint16_t id)
 {
     for (size_t i = 0; i < c->nr; i++) {
         if (c->domains[i].id == id) {
@@ -76,7 +53,7 @@ static int take_frames(struct checker *c, mfn_t start, mfn_t end, uint16_t owner
         return rc;
     }
     if (rc != 0) {
-        return bad(c, why);
+        return check_bad(c, why);
     }
     c->taken++;
     return 0;
@@ -87,12 +64,12 @@ static int check_host(struct checker *c, const struct stream_item *item)
     struct lu_rec_host rec;
 
     if (c->host || item->length != sizeof(rec)) {
-        return bad(c, "HOST: doubled or of a wrong length");
+        return check_bad(c, "HOST: doubled or of a wrong length");
     }
     memcpy(&rec, item->data, sizeof(rec));
     if (rec.tsc_khz == 0 || !terminated(rec.version, sizeof(rec.version)) ||
         !terminated(rec.build_id, sizeof(rec.build_id))) {
-        return bad(c, "HOST: impossible values");
+        return check_bad(c, "HOST: impossible values");
     }
     c->host = true;
     return 0;
@@ -103,11 +80,11 @@ static int check_host_state(struct checker *c, const struct stream_item *item)
     struct lu_rec_host_state rec;
 
     if (c->host_state || item->length != sizeof(rec)) {
-        return bad(c, "HOST_STATE: doubled or of a wrong length");
+        return check_bad(c, "HOST_STATE: doubled or of a wrong length");
     }
     memcpy(&rec, item->data, sizeof(rec));
     if (rec.flags & ~(uint64_t)LU_HOST_SHUTDOWN) {
-        return bad(c, "HOST_STATE: unknown flags");
+        return check_bad(c, "HOST_STATE: unknown flags");
     }
     c->host_state = true;
     return 0;
@@ -119,15 +96,15 @@ static int check_module(struct checker *c, const struct stream_item *item)
     uint64_t end;
 
     if (item->length < sizeof(rec)) {
-        return bad(c, "MODULE: too short");
+        return check_bad(c, "MODULE: too short");
     }
     memcpy(&rec, item->data, sizeof(rec));
     if (rec.reserved != 0 || rec.cmdline_length != item->length - sizeof(rec) || rec.bytes == 0 ||
         __builtin_add_overflow(rec.start_pa, rec.bytes, &end)) {
-        return bad(c, "MODULE: impossible values");
+        return check_bad(c, "MODULE: impossible values");
     }
     if (strnlen((const char *)item->data + sizeof(rec), rec.cmdline_length) != rec.cmdline_length) {
-        return bad(c, "MODULE: a command line of several strings");
+        return check_bad(c, "MODULE: a command line of several strings");
     }
     end = align_up(end, PAGE_SIZE) >> PAGE_SHIFT;
     return take_frames(c, pa_to_mfn(rec.start_pa), mfn_from(end), OWNER_NONE,
@@ -169,17 +146,17 @@ static int check_domain(struct checker *c, const struct stream_item *item)
     struct lu_rec_domain rec;
 
     if (item->length != sizeof(rec)) {
-        return bad(c, "DOMAIN: wrong length");
+        return check_bad(c, "DOMAIN: wrong length");
     }
     memcpy(&rec, item->data, sizeof(rec));
     if (rec.id == 0 || rec.id > DOMAIN_MAX_ID || (rec.flags & ~LU_DOMAIN_CONTROL) ||
         rec.name[0] == '\0' || !terminated(rec.name, sizeof(rec.name)) ||
         !is_aligned(rec.memory_bytes, PAGE_SIZE)) {
-        return bad(c, "DOMAIN: impossible values");
+        return check_bad(c, "DOMAIN: impossible values");
     }
     for (size_t i = 0; i < c->nr; i++) {
         if (c->domains[i].id == rec.id || strcmp(c->domains[i].name, rec.name) == 0) {
-            return bad(c, "DOMAIN: id or name twice");
+            return check_bad(c, "DOMAIN: id or name twice");
         }
     }
     return add_domain(c, &rec);
@@ -195,19 +172,19 @@ static int check_extents(struct checker *c, const struct stream_item *item)
     int rc;
 
     if (item->length < sizeof(rec) || (item->length - sizeof(rec)) % sizeof(*e) != 0) {
-        return bad(c, "EXTENTS: wrong length");
+        return check_bad(c, "EXTENTS: wrong length");
     }
     memcpy(&rec, item->data, sizeof(rec));
-    d = find(c, rec.domain);
+    d = check_find(c, rec.domain);
     if (d == NULL || rec.reserved[0] != 0 || rec.reserved[1] != 0 || rec.reserved[2] != 0) {
-        return bad(c, "EXTENTS: unknown domain or reserved fields");
+        return check_bad(c, "EXTENTS: unknown domain or reserved fields");
     }
     n = (item->length - sizeof(rec)) / sizeof(*e);
     for (size_t i = 0; i < n; i++, e++) {
         if (e->order > MAX_ORDER || e->flags != 0 || !is_aligned(e->gfn, BIT(e->order)) ||
             !is_aligned(e->mfn, BIT(e->order)) || e->gfn < d->next_gfn || e->gfn >= FRAME_LIMIT ||
             e->mfn >= FRAME_LIMIT) {
-            return bad(c, "EXTENTS: misaligned, unsorted or of an unknown kind");
+            return check_bad(c, "EXTENTS: misaligned, unsorted or of an unknown kind");
         }
         rc = take_frames(c, mfn_from(e->mfn), mfn_from(e->mfn + BIT(e->order)), d->id,
                          "EXTENTS: frames that cannot be the domain's, or are taken");
@@ -227,35 +204,16 @@ static int check_domain_state(struct checker *c, const struct stream_item *item)
     struct seen_domain *d;
 
     if (item->length != sizeof(rec)) {
-        return bad(c, "DOMAIN_STATE: wrong length");
+        return check_bad(c, "DOMAIN_STATE: wrong length");
     }
     memcpy(&rec, item->data, sizeof(rec));
-    d = find(c, rec.domain);
+    d = check_find(c, rec.domain);
     if (d == NULL || d->state || rec.reserved != 0 || rec.reserved2 != 0 ||
-        rec.state < LU_DOMAIN_RUNNING || rec.state > LU_DOMAIN_STOPPED ||
+        rec.state < LU_DOMAIN_RUNNING || rec.state > LU_DOMAIN_NEW ||
         (rec.state != LU_DOMAIN_EXITED && rec.exit_code != 0)) {
-        return bad(c, "DOMAIN_STATE: impossible values");
+        return check_bad(c, "DOMAIN_STATE: impossible values");
     }
     d->state = true;
-    return 0;
-}
-
-static int check_vuart(struct checker *c, const struct stream_item *item)
-{
-    struct lu_rec_vuart rec;
-    struct seen_domain *d;
-
-    if (item->length < sizeof(rec)) {
-        return bad(c, "VUART: too short");
-    }
-    memcpy(&rec, item->data, sizeof(rec));
-    d = find(c, rec.domain);
-    if (d == NULL || d->vuart || rec.rx_count > VUART_FIFO || (rec.lsr_errors & ~LSR_ERRORS) ||
-        (rec.flags & ~LU_VUART_TX_EVENT) || rec.tx_length > VUART_LINE ||
-        rec.tx_length != item->length - sizeof(rec)) {
-        return bad(c, "VUART: impossible values");
-    }
-    d->vuart = true;
     return 0;
 }
 
@@ -265,21 +223,21 @@ static int check_vcpu(struct checker *c, const struct stream_item *item)
     struct seen_domain *d;
 
     if (item->length != sizeof(rec)) {
-        return bad(c, "VCPU: wrong length");
+        return check_bad(c, "VCPU: wrong length");
     }
     memcpy(&rec, item->data, sizeof(rec));
-    d = find(c, rec.domain);
+    d = check_find(c, rec.domain);
     /* What becomes of a vCPU depends on its domain's state. */
     if (d == NULL || !d->state || rec.vcpu != d->vcpus || rec.activity > LU_VCPU_SHUTDOWN ||
         (rec.activity != LU_VCPU_RUNNING && rec.wake_tsc != 0)) {
-        return bad(c, "VCPU: unknown domain, out of order or unknown activity");
+        return check_bad(c, "VCPU: unknown domain, out of order or unknown activity");
     }
     if (rec.gdtr.reserved != 0 || rec.idtr.reserved != 0) {
-        return bad(c, "VCPU: reserved fields");
+        return check_bad(c, "VCPU: reserved fields");
     }
     for (unsigned int i = 0; i < ARRAY_SIZE(rec.segments); i++) {
         if (rec.segments[i].reserved != 0 || rec.segments[i].reserved2 != 0) {
-            return bad(c, "VCPU: reserved fields");
+            return check_bad(c, "VCPU: reserved fields");
         }
     }
     d->vcpus++;
@@ -293,8 +251,7 @@ static int check_vcpu(struct checker *c, const struct stream_item *item)
     return 0;
 }
 
-/* MSRS and XSAVE name the vCPU just before them. */
-static bool names_last_vcpu(const struct checker *c, uint16_t domain, uint16_t vcpu)
+bool check_last_vcpu(const struct checker *c, uint16_t domain, uint16_t vcpu)
 {
     return c->vcpu_open && domain == c->vcpu_domain && vcpu == c->vcpu;
 }
@@ -303,7 +260,7 @@ static bool names_last_vcpu(const struct checker *c, uint16_t domain, uint16_t v
 static int close_vcpu(struct checker *c)
 {
     if (c->vcpu_open && !c->msrs) {
-        return bad(c, "VCPU: its MSRS are missing");
+        return check_bad(c, "VCPU: its MSRS are missing");
     }
     c->vcpu_open = false;
     return 0;
@@ -315,20 +272,20 @@ static int check_msrs(struct checker *c, const struct stream_item *item)
     struct lu_rec_msrs rec;
 
     if (item->length < sizeof(rec)) {
-        return bad(c, "MSRS: too short");
+        return check_bad(c, "MSRS: too short");
     }
     memcpy(&rec, item->data, sizeof(rec));
-    if (!names_last_vcpu(c, rec.domain, rec.vcpu) || c->msrs ||
+    if (!check_last_vcpu(c, rec.domain, rec.vcpu) || c->msrs ||
         (item->length - sizeof(rec)) / sizeof(struct lu_msr) != rec.count ||
         (item->length - sizeof(rec)) % sizeof(struct lu_msr) != 0) {
-        return bad(c, "MSRS: wrong vCPU or count");
+        return check_bad(c, "MSRS: wrong vCPU or count");
     }
     for (uint32_t i = 0; i < rec.count; i++) {
         struct lu_msr msr;
 
         memcpy(&msr, item->data + sizeof(rec) + i * sizeof(msr), sizeof(msr));
         if (msr_from_record(&msr, &scratch) != 0) {
-            return bad(c, "MSRS: an MSR that this image does not know");
+            return check_bad(c, "MSRS: an MSR that this image does not know");
         }
     }
     c->msrs = true;
@@ -354,113 +311,18 @@ static int check_xsave(struct checker *c, const struct stream_item *item)
     struct lu_rec_xsave rec;
 
     if (item->length < sizeof(rec)) {
-        return bad(c, "XSAVE: too short");
+        return check_bad(c, "XSAVE: too short");
     }
     memcpy(&rec, item->data, sizeof(rec));
-    if (!names_last_vcpu(c, rec.domain, rec.vcpu) || c->xsave ||
+    if (!check_last_vcpu(c, rec.domain, rec.vcpu) || c->xsave ||
         rec.bytes != item->length - sizeof(rec) || rec.bytes < XSAVE_HEADER_END ||
         (rec.features & ~host_guest_xcr0()) || rec.bytes > host_xsave_size()) {
-        return bad(c, "XSAVE: wrong vCPU or size, or features that this CPU has not");
+        return check_bad(c, "XSAVE: wrong vCPU or size, or features that this CPU has not");
     }
     if (!xsave_image_good(item->data + sizeof(rec), rec.features)) {
-        return bad(c, "XSAVE: not an image in standard format");
+        return check_bad(c, "XSAVE: not an image in standard format");
     }
     c->xsave = true;
-    return 0;
-}
-
-/* Registers of devices may hold anything: the models take any value that fits. */
-static int check_lapic(struct checker *c, const struct stream_item *item)
-{
-    struct lu_rec_lapic rec;
-
-    if (item->length != sizeof(rec)) {
-        return bad(c, "LAPIC: wrong length");
-    }
-    memcpy(&rec, item->data, sizeof(rec));
-    if (!names_last_vcpu(c, rec.domain, rec.vcpu) || c->lapic || rec.id != rec.vcpu ||
-        rec.tsc_per_tick == 0 || rec.reserved != 0) {
-        return bad(c, "LAPIC: wrong vCPU or impossible values");
-    }
-    c->lapic = true;
-    return 0;
-}
-
-static int check_ioapic(struct checker *c, const struct stream_item *item)
-{
-    struct lu_rec_ioapic rec;
-    struct seen_domain *d;
-
-    if (item->length != sizeof(rec)) {
-        return bad(c, "IOAPIC: wrong length");
-    }
-    memcpy(&rec, item->data, sizeof(rec));
-    d = find(c, rec.domain);
-    if (d == NULL || d->ioapic || rec.reserved[0] != 0 || rec.reserved[1] != 0 ||
-        rec.reserved[2] != 0 || rec.reserved2 != 0) {
-        return bad(c, "IOAPIC: unknown domain, doubled or reserved fields");
-    }
-    d->ioapic = true;
-    return 0;
-}
-
-static struct pvclock clock_from_record(const struct lu_rec_clock *rec)
-{
-    return (struct pvclock){.base_tsc = rec->base_tsc,
-                            .wall_sec = rec->wall_sec,
-                            .wall_nsec = rec->wall_nsec,
-                            .wall_msr = rec->wall_msr};
-}
-
-static int check_clock(struct checker *c, const struct stream_item *item)
-{
-    struct lu_rec_clock rec;
-    struct seen_domain *d;
-    struct pvclock clock;
-
-    if (item->length != sizeof(rec)) {
-        return bad(c, "CLOCK: wrong length");
-    }
-    memcpy(&rec, item->data, sizeof(rec));
-    d = find(c, rec.domain);
-    clock = clock_from_record(&rec);
-    if (d == NULL || d->clock || rec.reserved != 0 || !pvclock_valid(&clock)) {
-        return bad(c, "CLOCK: unknown domain, doubled or impossible values");
-    }
-    d->clock = true;
-    return 0;
-}
-
-static int check_vcpu_clock(struct checker *c, const struct stream_item *item)
-{
-    struct lu_rec_vcpu_clock rec;
-    struct pvclock_vcpu clock;
-
-    if (item->length != sizeof(rec)) {
-        return bad(c, "VCPU_CLOCK: wrong length");
-    }
-    memcpy(&rec, item->data, sizeof(rec));
-    clock = (struct pvclock_vcpu){rec.system_time_msr};
-    if (!names_last_vcpu(c, rec.domain, rec.vcpu) || c->clock || rec.reserved != 0 ||
-        !pvclock_vcpu_valid(&clock)) {
-        return bad(c, "VCPU_CLOCK: wrong vCPU or impossible values");
-    }
-    c->clock = true;
-    return 0;
-}
-
-static int check_console(struct checker *c, const struct stream_item *item)
-{
-    struct lu_rec_console rec;
-
-    if (c->console || item->length < sizeof(rec)) {
-        return bad(c, "CONSOLE: doubled or too short");
-    }
-    memcpy(&rec, item->data, sizeof(rec));
-    if (rec.reserved != 0 || rec.length != item->length - sizeof(rec)) {
-        return bad(c, "CONSOLE: wrong length");
-    }
-    c->console = true;
     return 0;
 }
 
@@ -473,7 +335,7 @@ static bool of_vcpu(uint32_t type)
 static int check_item(struct checker *c, const struct stream_item *item)
 {
     if (!c->host && item->type != LU_REC_HOST) {
-        return bad(c, "HOST is not the first record");
+        return check_bad(c, "HOST is not the first record");
     }
     if (!of_vcpu(item->type) && !(item->type & LU_REC_OPTIONAL) && close_vcpu(c) != 0) {
         return -EBADMSG;
@@ -507,6 +369,10 @@ static int check_item(struct checker *c, const struct stream_item *item)
         return check_clock(c, item);
     case LU_REC_VCPU_CLOCK:
         return check_vcpu_clock(c, item);
+    case LU_REC_OUTPUT:
+        return check_output(c, item);
+    case LU_REC_EDIT:
+        return check_edit(c, item);
     case LU_REC_CONSOLE:
         return check_console(c, item);
     default:
@@ -521,7 +387,7 @@ static int check_item(struct checker *c, const struct stream_item *item)
 static int check_whole(struct checker *c)
 {
     if (!c->host || !c->host_state) {
-        return bad(c, "HOST or HOST_STATE is missing");
+        return check_bad(c, "HOST or HOST_STATE is missing");
     }
     if (close_vcpu(c) != 0) {
         return -EBADMSG;
@@ -531,7 +397,7 @@ static int check_whole(struct checker *c)
 
         if (!d->state || !d->vuart || d->vcpus != d->vcpus_expected ||
             d->extents != d->extents_expected || d->frames != d->frames_expected) {
-            return bad(c, "a domain's records are missing or too many");
+            return check_bad(c, "a domain's records are missing or too many");
         }
     }
     return 0;

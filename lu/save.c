@@ -111,6 +111,12 @@ static void save_domain_state(struct stream_writer *w, const struct domain *d)
     case DOMAIN_RUNNING:
         rec.state = LU_DOMAIN_RUNNING;
         break;
+    case DOMAIN_NEW:
+        rec.state = LU_DOMAIN_NEW;
+        break;
+    case DOMAIN_PAUSED:
+        rec.state = LU_DOMAIN_PAUSED;
+        break;
     case DOMAIN_EXITED:
         rec.state = LU_DOMAIN_EXITED;
         rec.exit_code = d->exit_code;
@@ -135,7 +141,8 @@ static void save_vuart(struct stream_writer *w, const struct domain *d)
         .lsr_errors = u->lsr_errors,
         .divisor = u->divisor,
         .rx_count = u->rx_count,
-        .flags = u->tx_event ? LU_VUART_TX_EVENT : 0,
+        /* Who waits for room looks again under the next image, and waits there if it must. */
+        .flags = u->tx_event || u->tx_blocked ? LU_VUART_TX_EVENT : 0,
         .tx_length = u->line_length,
     };
 
@@ -203,6 +210,36 @@ static void save_vcpu_clock(struct stream_writer *w, const struct vcpu *v)
     stream_record(w, LU_REC_VCPU_CLOCK, &rec, sizeof(rec), NULL, 0);
 }
 
+static void save_output(struct stream_writer *w, const struct domain *d)
+{
+    struct lu_rec_output rec = {
+        .domain = d->id,
+        .shown = (uint16_t)d->uart.line_shown,
+        .total = d->output.total,
+    };
+    struct output_piece pieces[2];
+    uint64_t from = 0;
+
+    rec.length = (uint32_t)output_get(&d->output, &from, OUTPUT_BYTES, pieces);
+    stream_record_begin(w, LU_REC_OUTPUT, (uint32_t)sizeof(rec) + rec.length);
+    stream_append(w, &rec, sizeof(rec));
+    stream_append(w, pieces[0].bytes, pieces[0].len);
+    stream_append(w, pieces[1].bytes, pieces[1].len);
+    stream_record_end(w);
+}
+
+static void save_edit(struct stream_writer *w)
+{
+    const char *text;
+    bool escape;
+    struct lu_rec_edit rec = {.length = (uint32_t)console_edit(&text, &escape)};
+
+    rec.flags = escape ? LU_EDIT_ESCAPE : 0;
+    if (rec.length != 0 || rec.flags != 0) {
+        stream_record(w, LU_REC_EDIT, &rec, sizeof(rec), text, rec.length);
+    }
+}
+
 static void save_console(struct stream_writer *w)
 {
     struct lu_rec_console rec = {.focus = console_focus()};
@@ -223,6 +260,7 @@ int save_finish(struct stream_writer *w)
     for_each_domain(d) {
         save_domain_state(w, d);
         save_vuart(w, d);
+        save_output(w, d);
         save_ioapic(w, d);
         save_clock(w, d);
         for_each_vcpu(d, v) {
@@ -232,5 +270,6 @@ int save_finish(struct stream_writer *w)
         }
     }
     save_console(w);
+    save_edit(w);
     return stream_end(w);
 }

@@ -54,6 +54,7 @@ int lu_request_exec(struct vcpu *caller, char why[LU_REASON_MAX])
     }
     lu.exec_requested = true;
     lu.exec_caller = caller;
+    domain_settle(); /* half-done calls of guests begin anew under the next image */
     if (caller != NULL && lu_busy()) { /* waits until the idle arena is free; the others run on */
         sched_sleep(caller, UINT64_MAX);
     }
@@ -68,7 +69,19 @@ static bool guests_had_a_turn(void)
 
 bool lu_due(void)
 {
-    return lu.exec_requested && !lu_busy() && guests_had_a_turn();
+    return lu.exec_requested && !lu_busy() && !domain_reaping() && guests_had_a_turn();
+}
+
+bool lu_requested(void)
+{
+    return lu.exec_requested;
+}
+
+void lu_forget_caller(const struct vcpu *v)
+{
+    if (lu.exec_caller == v) {
+        lu.exec_caller = NULL;
+    }
 }
 
 static bool usable(mfn_t mfn)

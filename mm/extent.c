@@ -8,6 +8,7 @@
 #include "hv/extent.h"
 
 #include "hv/errno.h"
+#include "hv/printk.h"
 #include "hv/slab.h"
 #include "hv/string.h"
 
@@ -93,6 +94,12 @@ int extent_map_add(struct extent_map *map, gfn_t gfn, mfn_t mfn, unsigned int or
     map->items[at].flags = flags;
     map->nr++;
     return 0;
+}
+
+struct extent extent_map_pop(struct extent_map *map)
+{
+    BUG_ON(map->nr == 0);
+    return map->items[--map->nr];
 }
 
 const struct extent *extent_map_find(const struct extent_map *map, gfn_t gfn)

@@ -12,17 +12,27 @@
 #include "hv/compiler.h"
 #include "hv/types.h"
 
+struct domain;
+
 #define CONSOLE_FOCUS_MOLT 0xffffU
 
 /* One line of molt's own, newline added. Never waits; outside an update's pause a full ring is
  * drained by polling, inside it the line is dropped and counted. */
 void console_line(const char *text, size_t len);
 
-/* One line of a guest, printed as "[name] text". False when the ring has no room: try again. */
-MUST_CHECK bool console_guest_line(const char *name, const char *text, size_t len);
+/*
+ * One line of a guest, printed as "[name] text". False: it has to wait, try again. A guest that has
+ * more than CONSOLE_AHEAD bytes to be printed until its last line is out waits, so that the port is
+ * shared line by line among those who want to print much, and is there at once for the others.
+ */
+#define CONSOLE_AHEAD 8192U
+MUST_CHECK bool console_guest_line(struct domain *d, const char *text, size_t len);
 
-/* True when a guest's line of any length fits now. */
-bool console_has_room(void);
+/* True when a line of any length would be taken now. */
+bool console_has_room(const struct domain *d);
+
+/* The line of a domain that ends: as console_line(). */
+void console_guest_last_line(struct domain *d, const char *text, size_t len);
 
 /* Moves what the port takes, reads what was typed, shows unfinished lines of who has the focus. */
 void console_poll(void);
@@ -43,5 +53,13 @@ void console_pending(struct console_piece pieces[2]);
 /* Puts bytes that the previous image left in front of everything (empty ring). */
 void console_restore(const uint8_t *bytes, size_t len, uint16_t focus);
 uint16_t console_focus(void);
+/* Gives the keyboard to a domain, or to molt. */
+void console_set_focus(uint16_t id);
+
+/* The line being typed at molt's own console, for the next image; `escape`: after Ctrl-A. */
+#define CONSOLE_EDIT_MAX 200U
+size_t console_edit(const char **text, bool *escape);
+/* Restored after console_restore(); at most CONSOLE_EDIT_MAX bytes. */
+void console_restore_edit(const char *text, size_t len, bool new_escape);
 
 #endif

@@ -37,13 +37,16 @@ MUST_CHECK int guest_wrmsr(struct vcpu *v, uint32_t index, uint64_t value);
 /* Prints the domain's exits by reason, of all its vCPUs and since this image runs. */
 void exit_print(const struct domain *d);
 
-/* Dispatches the table of core/hypercall.c by RAX; arguments in RBX, RCX, RDX, RSI. The result. */
+/* Dispatches the table of core/hypercall.c by RAX; arguments in RBX, RCX, RDX, RSI. The result, or
+ * HYPERCALL_RESTART: a part is done, and the guest executes the instruction again. So it can take
+ * interrupts in a long call, and an update can come. */
+#define HYPERCALL_RESTART INT64_MIN
 int64_t hypercall(struct vcpu *v);
 
 /* VMCALL and IN from the door: the call with the registers that the instruction has for it, and its
- * result. The instruction is the caller's to skip. */
-void hypercall_vmcall(struct vcpu *v, const struct hvm_exit *exit);
-void hypercall_door(struct vcpu *v, const struct hvm_exit *exit);
+ * result. The instruction is the caller's to skip; false: it is to be executed again. */
+MUST_CHECK bool hypercall_vmcall(struct vcpu *v, const struct hvm_exit *exit);
+MUST_CHECK bool hypercall_door(struct vcpu *v, const struct hvm_exit *exit);
 
 /* Leaves a result for the vCPU's last call, as wide as that call was: also later, when it has been
  * put to sleep. */

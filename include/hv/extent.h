@@ -29,6 +29,9 @@ MUST_CHECK int extent_map_reserve(struct extent_map *map, size_t nr);
 MUST_CHECK int extent_map_add(struct extent_map *map, gfn_t gfn, mfn_t mfn, unsigned int order,
                               uint32_t flags);
 
+/* Takes out the extent with the highest gfn. The map is not empty. */
+struct extent extent_map_pop(struct extent_map *map);
+
 /* The extent that holds a gfn, or NULL. Binary search. */
 const struct extent *extent_map_find(const struct extent_map *map, gfn_t gfn);
 

@@ -57,6 +57,9 @@ MUST_CHECK int lu_load_pages(struct domain *d, uint64_t list_gpa, uint64_t pages
  * update is refused. NULL: the console. 0; -ENOENT nothing loaded; -EBUSY. */
 MUST_CHECK int lu_request_exec(struct vcpu *caller, char why[LU_REASON_MAX]);
 
+bool lu_requested(void); /* a jump is asked for, and will come or be refused */
+/* The vCPU is no more: nobody learns what comes of its request. */
+void lu_forget_caller(const struct vcpu *v);
 bool lu_due(void);  /* a jump is asked for: vCPUs shall stop */
 void lu_poll(void); /* between guests: jumps when due; returns when not, or when refused */
 

@@ -133,6 +133,11 @@ MUST_CHECK int vcpu_create(struct domain *domain, unsigned int id, const struct 
                            struct vcpu **out);
 void vcpu_destroy(struct vcpu *vcpu);
 
+/* vCPUs 0 to n - 1 of a domain without any: the first with `first`, the others waiting for SIPI;
+ * sched_add() is the caller's. 0, or -E* as vcpu_create() (vCPUs made so far stay). */
+MUST_CHECK int domain_add_vcpus(struct domain *domain, unsigned int n,
+                                const struct vcpu_state *first);
+
 /* The whole neutral state of a stopped vCPU, and back. Set: 0 or -EINVAL. */
 void vcpu_get_state(struct vcpu *vcpu, struct vcpu_state *state);
 MUST_CHECK int vcpu_set_state(struct vcpu *vcpu, const struct vcpu_state *state);

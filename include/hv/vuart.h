@@ -19,7 +19,11 @@ struct vuart {
     LAYOUT(uint8_t ier; uint8_t lcr; uint8_t mcr; uint8_t scr; uint8_t fcr; uint8_t lsr_errors;
            uint16_t divisor; uint8_t rx_count; uint8_t rx[VUART_FIFO];
            bool tx_event; /* the transmitter ran empty and nobody has read IIR since */
-           , char line[VUART_LINE]; uint32_t line_length;)
+           bool tx_blocked; /* it was told that the transmitter is full */
+           , char line[VUART_LINE]; uint32_t line_length;
+           /* kept by core/console.c: bytes of the line that stand in the output already; and the
+            * position in the output behind the last whole line */
+           uint32_t line_shown; uint64_t printed_to;)
 };
 
 void vuart_reset(struct vuart *u);
@@ -29,6 +33,10 @@ uint8_t vuart_read(struct domain *d, unsigned int offset);
 MUST_CHECK bool vuart_write(struct domain *d, unsigned int offset, uint8_t value);
 /* A byte from the keyboard; false when the FIFO is full. */
 bool vuart_input(struct domain *d, uint8_t byte);
+/* Bytes that vuart_input() takes now. */
+unsigned int vuart_room(const struct domain *d);
+/* The console has room for it again: the transmitter is empty, and tells so. */
+void vuart_unblock(struct domain *d);
 /* Prints the line that has no end yet (the domain ended). */
 void vuart_flush(struct domain *d);
 

@@ -128,6 +128,7 @@ struct lu_record {
 #define LU_REC_SIGNALS 17U    /* struct lu_rec_signals, after its vCPU; without it: none wait */
 /* Output of a domain's COM1 for readers (HC_CONSOLE_READ): struct lu_rec_output + bytes */
 #define LU_REC_OUTPUT (LU_REC_OPTIONAL | 18U)
+#define LU_REC_EDIT (LU_REC_OPTIONAL | 19U) /* struct lu_rec_edit + what is typed at the console */
 
 struct lu_rec_host {
     uint64_t tsc_khz;
@@ -344,10 +345,18 @@ struct lu_rec_signals {
 
 struct lu_rec_output {
     uint16_t domain;
-    uint16_t reserved;
-    uint32_t length; /* bytes behind the structure: the last ones written */
+    uint16_t shown;  /* bytes of VUART's unfinished line that the console has shown already */
+    uint32_t length; /* bytes behind the structure: the last ones written, at most 16384 */
     uint64_t total;  /* bytes ever written, these included */
 };
+
+/* A line that is being typed at the console of the hypervisor itself. */
+struct lu_rec_edit {
+    uint32_t length; /* bytes behind the structure, at most 200 */
+    uint32_t flags;  /* LU_EDIT_* */
+};
+
+#define LU_EDIT_ESCAPE 1U /* Ctrl-A was typed last */
 
 struct lu_rec_console {
     uint16_t focus; /* domain that has the keyboard, 0xffff: molt itself */
@@ -386,6 +395,7 @@ _Static_assert(sizeof(struct lu_rec_clock) == 32, "lu_rec_clock");
 _Static_assert(sizeof(struct lu_rec_vcpu_clock) == 16, "lu_rec_vcpu_clock");
 _Static_assert(sizeof(struct lu_rec_signals) == 8, "lu_rec_signals");
 _Static_assert(sizeof(struct lu_rec_output) == 16, "lu_rec_output");
+_Static_assert(sizeof(struct lu_rec_edit) == 8, "lu_rec_edit");
 _Static_assert(sizeof(struct lu_rec_console) == 8, "lu_rec_console");
 _Static_assert(sizeof(struct lu_rec_end) == 8, "lu_rec_end");
 

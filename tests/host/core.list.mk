@@ -14,13 +14,14 @@ WORLD_SRCS := $(filter-out core/main.c core/panic.c core/printk.c core/version.c
 WORLD_TESTS := test_restore test_restore_check test_domain test_guest_load test_exit test_cpuid \
 	test_hypercall test_door test_msr test_modules test_sched test_memory test_golden
 
-HOST_TESTS += $(WORLD_TESTS) test_vcpu_record test_update test_vuart test_console
+HOST_TESTS += $(WORLD_TESTS) test_vcpu_record test_update test_vuart test_output test_console
 $(foreach t,$(WORLD_TESTS) test_update,$(eval $(t)_SRCS := $(WORLD_SRCS))\
 	$(eval $(t)_LDFLAGS := $(ALLOC_FAIL_LDFLAGS)))
 $(foreach t,$(WORLD_TESTS),$(eval $(t)_SRCS += lu/update.c))
 test_vcpu_record_SRCS := lu/vcpu_record.c tests/host/fakes/machine.c
-test_vuart_SRCS       := dev/vuart.c tests/host/fakes/irq.c
-test_console_SRCS     := dev/vuart.c tests/host/fakes/seam.c tests/host/fakes/irq.c
+test_vuart_SRCS       := dev/vuart.c dev/output.c tests/host/fakes/irq.c
+test_output_SRCS      := dev/output.c
+test_console_SRCS     := dev/vuart.c dev/output.c tests/host/fakes/seam.c tests/host/fakes/irq.c
 
 FUZZ_TARGETS += fuzz_restore
 fuzz_restore_SRCS := $(filter-out %.asm tests/host/fakes/alloc_fail.c,$(WORLD_SRCS)) lu/update.c

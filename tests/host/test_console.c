@@ -62,9 +62,10 @@ uint64_t random_u64(void)
 static void fresh_console(void)
 {
     head = tail = dropped = 0;
-    pausing = escape = prompting = open_line = false;
+    pausing = escape = prompting = false;
+    open_line = OPEN_NONE;
     focus = CONSOLE_FOCUS_MOLT;
-    edit_length = shown = 0;
+    edit_length = 0;
     memset(ring, 0xee, sizeof(ring));
 }
 
@@ -77,6 +78,7 @@ static int setup(void **state)
     nr_ran = 0;
     domain_list = NULL;
     for (unsigned int i = GUESTS; i-- > 0;) {
+        output_free(&guests[i].output);
         memset(&guests[i], 0, sizeof(guests[i]));
         snprintf(guests[i].name, sizeof(guests[i].name), "g%u", i + 1);
         guests[i].id = (uint16_t)(i + 1);
@@ -117,12 +119,12 @@ static void test_lines__molt_and_guests__as_written(void **state)
     (void)state;
     printk("one");
     assert_true(guest_puts(0, "two\r\n"));
-    assert_true(console_guest_line("other", "three\n?", 5));
+    assert_true(console_guest_line(&guests[2], "three\n?", 5));
     assert_true(guest_puts(1, "a\x01"
                               "b\x7f\tc\n"));
     drained();
     assert_string_equal(fake_serial_out(),
-                        "molt: one\r\n[g1] two\r\n[other] three\r\n[g2] a?b?\tc\r\n");
+                        "molt: one\r\n[g1] two\r\n[g3] three\r\n[g2] a?b?\tc\r\n");
 }
 
 /* What could make the terminal show what nobody printed. */
@@ -135,11 +137,11 @@ static void test_guest_line__control_bytes__not_let_through(void **state)
         text[i] = (char)i;
     }
     text[32] = 0x7f;
-    assert_true(console_guest_line("g", text, sizeof(text)));
+    assert_true(console_guest_line(&guests[0], text, sizeof(text)));
     drained();
     const char *out = fake_serial_out();
-    assert_int_equal(fake_serial_out_len(), 4 + 33 + 2);
-    for (size_t i = 4; i < 4 + 33; i++) {
+    assert_int_equal(fake_serial_out_len(), 5 + 33 + 2);
+    for (size_t i = 5; i < 5 + 33; i++) {
         assert_true(out[i] == '?' || out[i] == '\t');
     }
 }
@@ -298,9 +300,7 @@ static void interleave(bool change_focus, unsigned int seed)
     assert_int_equal(molt_next, molt_made);
     for (unsigned int g = 0; g < GUESTS; g++) {
         for (unsigned int i = 0; i < LINES; i++) {
-            assert_true(guest_lines[g].seen[i] >= 1);
-            /* Only a line that somebody watches may have been closed just before its end. */
-            assert_true(change_focus || guest_lines[g].seen[i] == 1);
+            assert_int_equal(guest_lines[g].seen[i], 1);
         }
     }
 }
@@ -322,20 +322,125 @@ static void test_guest_line__port_stands_still__back_pressure_and_room_for_molt(
 
     (void)state;
     fake_serial_left = 0;
-    while (console_guest_line("g1", "a line of some length", 21)) {
+    while (console_guest_line(&guests[0], "a line of some length", 21)) {
         n++;
+        guests[0].uart.printed_to = 0; /* as if it were another one each time */
         assert_true(n < 10000);
     }
     assert_true(n > 1000);
-    assert_false(console_has_room());
+    assert_false(console_has_room(&guests[0]));
     assert_true(room() >= GUEST_RESERVE);
     for (unsigned int i = 0; i < 100; i++) {
         printk("molt has its own room"); /* would wait for ever otherwise */
     }
-    assert_false(console_guest_line("g1", "x", 1));
+    assert_false(console_guest_line(&guests[0], "x", 1));
     drained();
-    assert_true(console_has_room());
-    assert_true(console_guest_line("g1", "x", 1));
+    assert_true(console_has_room(&guests[0]));
+    assert_true(console_guest_line(&guests[0], "x", 1));
+}
+
+/* ---- turns ---- */
+
+static uint64_t bytes_of(unsigned int g)
+{
+    const char *out = fake_serial_out(), *end;
+    uint64_t n = 0;
+
+    for (; (end = strstr(out, "\r\n")) != NULL; out = end + 2) {
+        n += out[0] == '[' && out[2] == (char)('1' + g) ? (uint64_t)(end - out) + 2 : 0;
+    }
+    return n;
+}
+
+/* One guest prints as fast as it can and comes first; another one has a line now and then. */
+static void
+test_turns__a_flood_and_a_quiet_guest__the_quiet_one_waits_for_a_bounded_time(void **state)
+{
+    static char text[VUART_LINE];
+    unsigned int waiting = 0, longest = 0, lines = 0;
+
+    (void)state;
+    memset(text, 'f', sizeof(text));
+    for (unsigned int round = 0; round < 40000; round++) {
+        while (console_guest_line(&guests[0], text, sizeof(text))) {
+        }
+        if (round % 1000 == 500 && round < 39000) {
+            /* Taken at once: no matter that the other one asks again and again. */
+            assert_true(console_guest_line(&guests[1], "quiet", 5));
+            lines++;
+            waiting = 1;
+        }
+        fake_serial_left = 16;
+        console_poll();
+        if (waiting != 0 && strstr(fake_serial_out(), "[g2] quiet\r\n") != NULL) {
+            longest = MAX(longest, waiting);
+            waiting = 0;
+            fake_serial_clear();
+        }
+        waiting += waiting != 0 ? 1 : 0;
+    }
+    assert_int_equal(lines, 39);
+    assert_int_equal(waiting, 0);
+    assert_true(longest * 16 <= CONSOLE_AHEAD + 3 * LINE_ROOM);
+    /* The port never stood still for it. */
+    assert_true(head - tail >= CONSOLE_AHEAD - 2 * LINE_ROOM);
+}
+
+/* Two floods, one of which always comes first and has longer lines: each gets its lines in turn. */
+static void test_turns__two_floods__line_by_line(void **state)
+{
+    static char text[VUART_LINE];
+
+    (void)state;
+    memset(text, 'f', sizeof(text));
+    for (unsigned int round = 0; round < 20000; round++) {
+        while (console_guest_line(&guests[0], text, 100)) {
+        }
+        while (console_guest_line(&guests[1], text, 50)) {
+        }
+        fake_serial_left = 16;
+        console_poll();
+    }
+    uint64_t one = bytes_of(0) / 107, two = bytes_of(1) / 57;
+
+    assert_true(one > 500 && two > 500);
+    assert_true(one < two + two / 4 && two < one + one / 4);
+}
+
+/* Interrupt-driven guests are told when it is their turn again. */
+static void test_turns__told_to_wait__event_when_there_is_room(void **state)
+{
+    (void)state;
+    fake_serial_left = 0;
+    while (guest_puts(0, "some line\n")) {
+    }
+    assert_int_equal(vuart_read(&guests[0], UART_LSR) & UART_LSR_THRE, 0);
+    guests[0].uart.tx_event = false;
+    console_poll();
+    assert_true(guests[0].uart.tx_blocked);
+    assert_false(guests[0].uart.tx_event);
+    fake_serial_left = -1;
+    while (guests[0].uart.tx_blocked) {
+        console_poll();
+    }
+    assert_true(guests[0].uart.tx_event);
+    assert_true(console_has_room(&guests[0]));
+}
+
+/* A domain that ends does not wait for a turn, and takes of what is molt's own. */
+static void test_last_line__no_turn_left__printed_at_once(void **state)
+{
+    (void)state;
+    fake_serial_left = 0;
+    while (guest_puts(0, "some line\n")) {
+    }
+    vuart_flush(&guests[0]);
+    fake_serial_left = -1;
+    guests[0].uart.line_length = 0;
+    assert_true(guest_puts(1, "dying words"));
+    vuart_flush(&guests[1]);
+    drained();
+    assert_non_null(strstr(fake_serial_out(), "[g2] dying words\r\n"));
 }
 
 static void test_console_line__ring_full__waits_for_the_port(void **state)
@@ -524,7 +629,64 @@ static void test_focus__partial_line_interrupted__shown_again_from_its_start(voi
                         "[g1] half\r\nmolt: in between\r\n[g1] half and half\r\n");
 }
 
+/* Closed just before its end: it is there in one piece, so it is not printed again. */
+static void test_focus__line_interrupted_before_its_newline__printed_once(void **state)
+{
+    (void)state;
+    type("\001"
+         "1");
+    drained();
+    fake_serial_clear();
+    assert_true(guest_puts(0, "whole line"));
+    console_poll();
+    printk("in between");
+    assert_true(guest_puts(0, "\nnext\n"));
+    assert_true(guest_puts(0, "third"));
+    console_poll();
+    type("\001"
+         "2");
+    assert_true(guest_puts(0, "\n\n"));
+    drained();
+    assert_string_equal(fake_serial_out(),
+                        "[g1] whole line\r\nmolt: in between\r\n[g1] next\r\n[g1] third\r\n"
+                        "molt: console: g2 (Ctrl-A then 0: molt, 1 to 9: a domain, Ctrl-A: the "
+                        "next)\r\n[g1] \r\n");
+}
+
 /* ---- the next image ---- */
+
+static void test_restore_edit__half_typed_line__goes_on(void **state)
+{
+    char longer[CONSOLE_EDIT_MAX + 50];
+    const char *text;
+    bool after_escape;
+
+    (void)state;
+    type("doma");
+    assert_int_equal(console_edit(&text, &after_escape), 4);
+    assert_memory_equal(text, "doma", 4);
+    assert_false(after_escape);
+    fresh_console();
+    console_restore((const uint8_t *)"", 0, CONSOLE_FOCUS_MOLT);
+    console_restore_edit("doma", 4, false);
+    drained();
+    fake_serial_clear();
+    console_poll();
+    type("ins\r");
+    drained();
+    assert_string_equal(ran[nr_ran - 1], "domains");
+    assert_non_null(strstr(fake_serial_out(), "molt> domains\r\n"));
+    type("\001");
+    assert_int_equal(console_edit(&text, &after_escape), 0);
+    assert_true(after_escape);
+    fresh_console();
+    console_restore_edit("", 0, true);
+    type("2");
+    assert_int_equal(console_focus(), 2);
+    memset(longer, 'x', sizeof(longer));
+    console_restore_edit(longer, sizeof(longer), false);
+    assert_int_equal(console_edit(&text, &after_escape), CONSOLE_EDIT_MAX);
+}
 
 static void test_restore__what_was_pending__in_front_and_complete(void **state)
 {
@@ -608,6 +770,12 @@ int main(void)
         TEST(test_focus__keys__go_to_who_has_it),
         TEST(test_focus__partial_line__shown_at_once_and_finished_in_place),
         TEST(test_focus__partial_line_interrupted__shown_again_from_its_start),
+        TEST(test_turns__a_flood_and_a_quiet_guest__the_quiet_one_waits_for_a_bounded_time),
+        TEST(test_turns__two_floods__line_by_line),
+        TEST(test_turns__told_to_wait__event_when_there_is_room),
+        TEST(test_last_line__no_turn_left__printed_at_once),
+        TEST(test_focus__line_interrupted_before_its_newline__printed_once),
+        TEST(test_restore_edit__half_typed_line__goes_on),
         TEST(test_restore__what_was_pending__in_front_and_complete),
         TEST(test_restore__more_than_fits__cut_and_ring_sound),
     };

@@ -572,7 +572,7 @@ static void test_io_write__console_full__instruction_again(void **state)
 {
     (void)state;
     fake_serial_left = 0;
-    while (console_guest_line("g", "some text to fill the ring with", 31)) {
+    while (console_guest_line(d, "some text to fill the ring with", 31)) {
     }
     v->gpr[GPR_RAX] = '\n';
     io(0x3f8, 1, false);

@@ -84,6 +84,8 @@ static int check(const uint8_t *stream, size_t length, const char **why)
 #define MSRS FIELD(struct lu_rec_msrs, LU_REC_MSRS, 0)
 #define MSR(i) ((struct lu_msr *)(MSRS + 1) + (i))
 #define XSAVE FIELD(struct lu_rec_xsave, LU_REC_XSAVE, 0)
+#define OUTPUT FIELD(struct lu_rec_output, LU_REC_OUTPUT, 0)
+#define EDIT FIELD(struct lu_rec_edit, LU_REC_EDIT, 0)
 #define CONSOLE FIELD(struct lu_rec_console, LU_REC_CONSOLE, 0)
 
 typedef struct stream_copy copy_t;
@@ -152,152 +154,174 @@ static uint64_t some_order(copy_t *c, uint32_t order)
     return e->mfn;
 }
 
-#define CHANGES(X)                                                                                \
-    X(no_host, without(c, LU_REC_HOST), "HOST is not the first record")                           \
-    X(host_late, move_behind(c, LU_REC_HOST, LU_REC_MODULE, 0), "HOST is not the first record")   \
-    X(host_twice, twice(c, LU_REC_HOST), "HOST: doubled or of a wrong length")                    \
-    X(host_short, longer(c, LU_REC_HOST, -1), "HOST: doubled or of a wrong length")               \
-    X(host_long, longer(c, LU_REC_HOST, 8), "HOST: doubled or of a wrong length")                 \
-    X(host_empty, to_length(c, LU_REC_HOST, 0), "HOST: doubled or of a wrong length")             \
-    X(host_no_tsc, HOST->tsc_khz = 0, "HOST: impossible values")                                  \
-    X(host_version, no_terminator(HOST->version, 32), "HOST: impossible values")                  \
-    X(host_build_id, no_terminator(HOST->build_id, 48), "HOST: impossible values")                \
-    X(state_twice, twice(c, LU_REC_HOST_STATE), "HOST_STATE: doubled or of a wrong length")       \
-    X(state_short, longer(c, LU_REC_HOST_STATE, -8), "HOST_STATE: doubled or of a wrong length")  \
-    X(state_flags, HOST_STATE->flags |= 2, "HOST_STATE: unknown flags")                           \
-    X(state_missing, without(c, LU_REC_HOST_STATE), "HOST or HOST_STATE is missing")              \
-    X(module_short, to_length(c, LU_REC_MODULE, 23), "MODULE: too short")                         \
-    X(module_reserved, MODULE->reserved = 1, "MODULE: impossible values")                         \
-    X(module_cmdline, MODULE->cmdline_length++, "MODULE: impossible values")                      \
-    X(module_cmdline_max, MODULE->cmdline_length = UINT32_MAX, "MODULE: impossible values")       \
-    X(module_empty, MODULE->bytes = 0, "MODULE: impossible values")                               \
-    X(module_wraps, MODULE->bytes = UINT64_MAX, "MODULE: impossible values")                      \
-    X(module_page_wraps, MODULE->bytes = UINT64_MAX - MODULE->start_pa, "MODULE: not in usable")  \
-    X(module_strings, ((char *)(MODULE + 1))[3] = '\0', "MODULE: a command line of several")      \
-    X(module_no_ram, MODULE->start_pa = GIB(1), "MODULE: not in usable memory")                   \
-    X(module_in_region, MODULE->start_pa = WORLD_REGION, "MODULE: not in usable memory")          \
-    X(module_bad, MODULE->start_pa = WORLD_BAD_MFN << PAGE_SHIFT, "MODULE: not in usable memory") \
-    X(module_frame_0, MODULE->start_pa = 8, "MODULE: not in usable memory")                       \
-    X(module_partly_ram, MODULE->start_pa = MIB(64) - PAGE_SIZE, "MODULE: not in usable memory")  \
-    X(module_twice, twice(c, LU_REC_MODULE), "MODULE: not in usable memory, or that is taken")    \
-    X(module_in_stream, MODULE->start_pa = mfn_to_pa(stream_page) - PAGE_SIZE,                    \
-      "MODULE: not in usable memory, or that is taken")                                           \
-    X(domain_short, longer(c, LU_REC_DOMAIN, -8), "DOMAIN: wrong length")                         \
-    X(domain_long, longer(c, LU_REC_DOMAIN, 1), "DOMAIN: wrong length")                           \
-    X(domain_id_0, DOMAIN->id = 0, "DOMAIN: impossible values")                                   \
-    X(domain_id_max, DOMAIN->id = 0xffff, "DOMAIN: impossible values")                            \
-    X(domain_flags, DOMAIN->flags = 2, "DOMAIN: impossible values")                               \
-    X(domain_no_name, DOMAIN->name[0] = '\0', "DOMAIN: impossible values")                        \
-    X(domain_name_end, no_terminator(DOMAIN->name, 32), "DOMAIN: impossible values")              \
-    X(domain_memory_odd, DOMAIN->memory_bytes++, "DOMAIN: impossible values")                     \
-    X(domain_same_id, DOMAIN2->id = DOMAIN->id, "DOMAIN: id or name twice")                       \
-    X(domain_same_name, strcpy(DOMAIN2->name, DOMAIN->name), "DOMAIN: id or name twice")          \
-    X(domain_twice, twice(c, LU_REC_DOMAIN), "DOMAIN: id or name twice")                          \
-    X(domain_missing, without(c, LU_REC_DOMAIN), "EXTENTS: unknown domain or reserved fields")    \
-    X(more_vcpus, DOMAIN->vcpus++, "a domain's records are missing or too many")                  \
-    X(fewer_vcpus, DOMAIN->vcpus = 1, "a domain's records are missing or too many")               \
-    X(more_memory, DOMAIN->memory_bytes += PAGE_SIZE, "a domain's records are missing")           \
-    X(less_memory, DOMAIN->memory_bytes -= PAGE_SIZE, "a domain's records are missing")           \
-    X(memory_max, DOMAIN->memory_bytes = PAGE_MASK, "a domain's records are missing")             \
-    X(more_extents, DOMAIN->extents++, "a domain's records are missing or too many")              \
-    X(fewer_extents, DOMAIN->extents--, "a domain's records are missing or too many")             \
-    X(extents_max, DOMAIN->extents = UINT64_MAX, "a domain's records are missing or too many")    \
-    X(extents_missing, without(c, LU_REC_EXTENTS), "a domain's records are missing or too many")  \
-    X(extents_short, to_length(c, LU_REC_EXTENTS, 7), "EXTENTS: wrong length")                    \
-    X(extents_uneven, longer(c, LU_REC_EXTENTS, -4), "EXTENTS: wrong length")                     \
-    X(extents_whose, EXTENTS->domain = 77, "EXTENTS: unknown domain or reserved fields")          \
-    X(extents_reserved0, EXTENTS->reserved[0] = 1, "EXTENTS: unknown domain or reserved")         \
-    X(extents_reserved1, EXTENTS->reserved[1] = 1, "EXTENTS: unknown domain or reserved")         \
-    X(extents_reserved2, EXTENTS->reserved[2] = 1, "EXTENTS: unknown domain or reserved")         \
-    X(extent_order, EXTENT(0, 0)->order = 19, "EXTENTS: misaligned, unsorted")                    \
-    X(extent_order_max, EXTENT(0, 0)->order = UINT32_MAX, "EXTENTS: misaligned, unsorted")        \
-    X(extent_flags, EXTENT(0, 0)->flags = 1, "EXTENTS: misaligned, unsorted")                     \
-    X(extent_gfn_odd, (EXTENT(0, 0)->order = 5, EXTENT(0, 0)->gfn = 1), "EXTENTS: misaligned")    \
-    X(extent_mfn_odd, (EXTENT(0, 0)->order = 5, EXTENT(0, 0)->mfn |= 1), "EXTENTS: misaligned")   \
-    X(extent_unsorted, EXTENT(0, 3)->gfn = 0, "EXTENTS: misaligned, unsorted")                    \
-    X(extent_gfn_same, (EXTENT(0, 1)->gfn = EXTENT(0, 0)->gfn), "EXTENTS: misaligned, unsorted")  \
-    X(extent_gfn_high, extent_gfn(c, BIT(40)), "EXTENTS: misaligned, unsorted")                   \
-    X(extent_gfn_max, extent_gfn(c, UINT64_MAX), "EXTENTS: misaligned, unsorted")                 \
-    X(extent_mfn_high, extent_at(c, BIT(40)), "EXTENTS: misaligned, unsorted")                    \
-    X(extent_mfn_max, extent_at(c, UINT64_MAX), "EXTENTS: misaligned, unsorted")                  \
-    X(extent_no_ram, extent_at(c, GIB(1) >> PAGE_SHIFT), "EXTENTS: frames that cannot be")        \
-    X(extent_hole, extent_at(c, MIB(40) >> PAGE_SHIFT), "EXTENTS: frames that cannot be")         \
-    X(extent_frame_0, extent_at(c, 0), "EXTENTS: frames that cannot be")                          \
-    X(extent_bad, extent_at(c, WORLD_BAD_MFN), "EXTENTS: frames that cannot be")                  \
-    X(extent_region, extent_at(c, WORLD_REGION >> PAGE_SHIFT), "EXTENTS: frames that cannot be")  \
-    X(extent_arena, extent_at(c, (WORLD_REGION_END >> PAGE_SHIFT) - 1), "EXTENTS: frames that")   \
-    X(extent_stream, extent_at(c, stream_page.v), "EXTENTS: frames that cannot be")               \
-    X(extent_module, extent_at(c, MODULE->start_pa >> PAGE_SHIFT), "EXTENTS: frames that cannot") \
-    X(extent_other, extent_at(c, EXTENT(1, 0)->mfn), "EXTENTS: frames that cannot be")            \
-    X(extent_same, extent_at(c, some_order(c, 3)), "EXTENTS: frames that cannot be")              \
-    X(extent_inside, extent_at(c, some_order(c, 5) + 17), "EXTENTS: frames that cannot be")       \
-    X(extent_around, EXTENT(1, 0)->mfn = some_order(c, 5) & ~UINT64_C(63),                        \
-      "EXTENTS: frames that cannot be")                                                           \
-    X(dstate_short, longer(c, LU_REC_DOMAIN_STATE, -1), "DOMAIN_STATE: wrong length")             \
-    X(dstate_twice, twice(c, LU_REC_DOMAIN_STATE), "DOMAIN_STATE: impossible values")             \
-    X(dstate_missing, without(c, LU_REC_DOMAIN_STATE), "VCPU: unknown domain, out of order")      \
-    X(dstate_missing2, copy_remove(c, copy_find(c, LU_REC_DOMAIN_STATE, 1)), "VCPU: unknown")     \
-    X(dstate_late, move_behind(c, LU_REC_DOMAIN_STATE, LU_REC_VUART, 3), "VCPU: unknown domain")  \
-    X(dstate_whose, DOMAIN_STATE->domain = 77, "DOMAIN_STATE: impossible values")                 \
-    X(dstate_reserved, DOMAIN_STATE->reserved = 1, "DOMAIN_STATE: impossible values")             \
-    X(dstate_reserved2, DOMAIN_STATE->reserved2 = 1, "DOMAIN_STATE: impossible values")           \
-    X(dstate_0, DOMAIN_STATE->state = 0, "DOMAIN_STATE: impossible values")                       \
-    X(dstate_4, DOMAIN_STATE->state = 4, "DOMAIN_STATE: impossible values")                       \
-    X(dstate_code, DOMAIN_STATE->exit_code = 1, "DOMAIN_STATE: impossible values")                \
-    X(vuart_short, to_length(c, LU_REC_VUART, 31), "VUART: too short")                            \
-    X(vuart_twice, twice(c, LU_REC_VUART), "VUART: impossible values")                            \
-    X(vuart_missing, without(c, LU_REC_VUART), "a domain's records are missing or too many")      \
-    X(vuart_whose, VUART->domain = 77, "VUART: impossible values")                                \
-    X(vuart_rx, VUART->rx_count = 17, "VUART: impossible values")                                 \
-    X(vuart_errors, VUART->lsr_errors |= 1, "VUART: impossible values")                           \
-    X(vuart_errors_high, VUART->lsr_errors |= 0x20, "VUART: impossible values")                   \
-    X(vuart_flags, VUART->flags |= 2, "VUART: impossible values")                                 \
-    X(vuart_tx_short, VUART->tx_length--, "VUART: impossible values")                             \
-    X(vuart_tx_long, VUART->tx_length++, "VUART: impossible values")                              \
-    X(vuart_tx_max, VUART->tx_length = UINT32_MAX, "VUART: impossible values")                    \
-    X(vuart_line, (to_length(c, LU_REC_VUART, 32 + 241), VUART->tx_length = 241),                 \
-      "VUART: impossible values")                                                                 \
-    X(vcpu_short, longer(c, LU_REC_VCPU, -8), "VCPU: wrong length")                               \
-    X(vcpu_long, longer(c, LU_REC_VCPU, 8), "VCPU: wrong length")                                 \
-    X(vcpu_whose, VCPU->domain = 77, "VCPU: unknown domain, out of order")                        \
-    X(vcpu_number, VCPU->vcpu = 1, "VCPU: unknown domain, out of order")                          \
-    X(vcpu_activity, VCPU->activity = LU_VCPU_WAIT_SIPI, "VCPU: unknown domain, out of order")    \
-    X(vcpu_wake, (VCPU->activity = LU_VCPU_HALTED, VCPU->wake_tsc = 1), "VCPU: unknown domain")   \
-    X(vcpu_gdtr, VCPU->gdtr.reserved = 1, "VCPU: reserved fields")                                \
-    X(vcpu_idtr, VCPU->idtr.reserved = 1, "VCPU: reserved fields")                                \
-    X(vcpu_segment, VCPU->segments[7].reserved = 1, "VCPU: reserved fields")                      \
-    X(vcpu_segment2, VCPU->segments[0].reserved2 = 1, "VCPU: reserved fields")                    \
-    X(vcpu_twice, twice(c, LU_REC_VCPU), "VCPU: its MSRS are missing")                            \
-    X(msrs_short, to_length(c, LU_REC_MSRS, 7), "MSRS: too short")                                \
-    X(msrs_uneven, longer(c, LU_REC_MSRS, 8), "MSRS: wrong vCPU or count")                        \
-    X(msrs_more, MSRS->count++, "MSRS: wrong vCPU or count")                                      \
-    X(msrs_fewer, MSRS->count--, "MSRS: wrong vCPU or count")                                     \
-    X(msrs_max, MSRS->count = UINT32_MAX, "MSRS: wrong vCPU or count")                            \
-    X(msrs_whose, MSRS->domain = 2, "MSRS: wrong vCPU or count")                                  \
-    X(msrs_vcpu, MSRS->vcpu = 1, "MSRS: wrong vCPU or count")                                     \
-    X(msrs_twice, twice(c, LU_REC_MSRS), "MSRS: wrong vCPU or count")                             \
-    X(msrs_missing, without(c, LU_REC_MSRS), "VCPU: its MSRS are missing")                        \
-    X(msrs_last_missing, last_msrs_missing(c), "VCPU: its MSRS are missing")                      \
-    X(msrs_late, move_behind(c, LU_REC_MSRS, LU_REC_VCPU, 2), "VCPU: its MSRS are missing")       \
-    X(msrs_index, MSR(3)->index = 0x1b, "MSRS: an MSR that this image does not know")             \
-    X(msrs_reserved, MSR(3)->reserved = 1, "MSRS: an MSR that this image does not know")          \
-    X(xsave_short, to_length(c, LU_REC_XSAVE, 15), "XSAVE: too short")                            \
-    X(xsave_bytes, XSAVE->bytes--, "XSAVE: wrong vCPU or size")                                   \
-    X(xsave_small, (to_length(c, LU_REC_XSAVE, 16 + 575), XSAVE->bytes = 575), "XSAVE: wrong")    \
-    X(xsave_large, (longer(c, LU_REC_XSAVE, 8), XSAVE->bytes += 8), "XSAVE: wrong vCPU or size")  \
-    X(xsave_whose, XSAVE->domain = 3, "XSAVE: wrong vCPU or size")                                \
-    X(xsave_vcpu, XSAVE->vcpu++, "XSAVE: wrong vCPU or size")                                     \
-    X(xsave_twice, twice(c, LU_REC_XSAVE), "XSAVE: wrong vCPU or size")                           \
-    X(xsave_features, XSAVE->features |= 0xe0, "XSAVE: wrong vCPU or size, or features")          \
-    X(xsave_bitmap, XSAVE->features = 3, "XSAVE: not an image in standard format")                \
-    X(xsave_compact, ((uint8_t *)(XSAVE + 1))[527] = 0x80, "XSAVE: not an image in standard")     \
-    X(xsave_header, ((uint8_t *)(XSAVE + 1))[575] = 1, "XSAVE: not an image in standard format")  \
-    X(xsave_early, move_behind(c, LU_REC_XSAVE, LU_REC_VUART, 0), "XSAVE: wrong vCPU or size")    \
-    X(console_short, to_length(c, LU_REC_CONSOLE, 7), "CONSOLE: doubled or too short")            \
-    X(console_twice, twice(c, LU_REC_CONSOLE), "CONSOLE: doubled or too short")                   \
-    X(console_reserved, CONSOLE->reserved = 1, "CONSOLE: wrong length")                           \
-    X(console_length, CONSOLE->length++, "CONSOLE: wrong length")                                 \
-    X(console_max, CONSOLE->length = UINT32_MAX, "CONSOLE: wrong length")
+#define CHANGES(X)                                                                                 \
+    X(no_host, without(c, LU_REC_HOST), "HOST is not the first record")                            \
+    X(host_late, move_behind(c, LU_REC_HOST, LU_REC_MODULE, 0), "HOST is not the first record")    \
+    X(host_twice, twice(c, LU_REC_HOST), "HOST: doubled or of a wrong length")                     \
+    X(host_short, longer(c, LU_REC_HOST, -1), "HOST: doubled or of a wrong length")                \
+    X(host_long, longer(c, LU_REC_HOST, 8), "HOST: doubled or of a wrong length")                  \
+    X(host_empty, to_length(c, LU_REC_HOST, 0), "HOST: doubled or of a wrong length")              \
+    X(host_no_tsc, HOST->tsc_khz = 0, "HOST: impossible values")                                   \
+    X(host_version, no_terminator(HOST->version, 32), "HOST: impossible values")                   \
+    X(host_build_id, no_terminator(HOST->build_id, 48), "HOST: impossible values")                 \
+    X(state_twice, twice(c, LU_REC_HOST_STATE), "HOST_STATE: doubled or of a wrong length")        \
+    X(state_short, longer(c, LU_REC_HOST_STATE, -8), "HOST_STATE: doubled or of a wrong length")   \
+    X(state_flags, HOST_STATE->flags |= 2, "HOST_STATE: unknown flags")                            \
+    X(state_missing, without(c, LU_REC_HOST_STATE), "HOST or HOST_STATE is missing")               \
+    X(module_short, to_length(c, LU_REC_MODULE, 23), "MODULE: too short")                          \
+    X(module_reserved, MODULE->reserved = 1, "MODULE: impossible values")                          \
+    X(module_cmdline, MODULE->cmdline_length++, "MODULE: impossible values")                       \
+    X(module_cmdline_max, MODULE->cmdline_length = UINT32_MAX, "MODULE: impossible values")        \
+    X(module_empty, MODULE->bytes = 0, "MODULE: impossible values")                                \
+    X(module_wraps, MODULE->bytes = UINT64_MAX, "MODULE: impossible values")                       \
+    X(module_page_wraps, MODULE->bytes = UINT64_MAX - MODULE->start_pa, "MODULE: not in usable")   \
+    X(module_strings, ((char *)(MODULE + 1))[3] = '\0', "MODULE: a command line of several")       \
+    X(module_no_ram, MODULE->start_pa = GIB(1), "MODULE: not in usable memory")                    \
+    X(module_in_region, MODULE->start_pa = WORLD_REGION, "MODULE: not in usable memory")           \
+    X(module_bad, MODULE->start_pa = WORLD_BAD_MFN << PAGE_SHIFT, "MODULE: not in usable memory")  \
+    X(module_frame_0, MODULE->start_pa = 8, "MODULE: not in usable memory")                        \
+    X(module_partly_ram, MODULE->start_pa = MIB(64) - PAGE_SIZE, "MODULE: not in usable memory")   \
+    X(module_twice, twice(c, LU_REC_MODULE), "MODULE: not in usable memory, or that is taken")     \
+    X(module_in_stream, MODULE->start_pa = mfn_to_pa(stream_page) - PAGE_SIZE,                     \
+      "MODULE: not in usable memory, or that is taken")                                            \
+    X(domain_short, longer(c, LU_REC_DOMAIN, -8), "DOMAIN: wrong length")                          \
+    X(domain_long, longer(c, LU_REC_DOMAIN, 1), "DOMAIN: wrong length")                            \
+    X(domain_id_0, DOMAIN->id = 0, "DOMAIN: impossible values")                                    \
+    X(domain_id_max, DOMAIN->id = 0xffff, "DOMAIN: impossible values")                             \
+    X(domain_flags, DOMAIN->flags = 2, "DOMAIN: impossible values")                                \
+    X(domain_no_name, DOMAIN->name[0] = '\0', "DOMAIN: impossible values")                         \
+    X(domain_name_end, no_terminator(DOMAIN->name, 32), "DOMAIN: impossible values")               \
+    X(domain_memory_odd, DOMAIN->memory_bytes++, "DOMAIN: impossible values")                      \
+    X(domain_same_id, DOMAIN2->id = DOMAIN->id, "DOMAIN: id or name twice")                        \
+    X(domain_same_name, strcpy(DOMAIN2->name, DOMAIN->name), "DOMAIN: id or name twice")           \
+    X(domain_twice, twice(c, LU_REC_DOMAIN), "DOMAIN: id or name twice")                           \
+    X(domain_missing, without(c, LU_REC_DOMAIN), "EXTENTS: unknown domain or reserved fields")     \
+    X(more_vcpus, DOMAIN->vcpus++, "a domain's records are missing or too many")                   \
+    X(fewer_vcpus, DOMAIN->vcpus = 1, "a domain's records are missing or too many")                \
+    X(more_memory, DOMAIN->memory_bytes += PAGE_SIZE, "a domain's records are missing")            \
+    X(less_memory, DOMAIN->memory_bytes -= PAGE_SIZE, "a domain's records are missing")            \
+    X(memory_max, DOMAIN->memory_bytes = PAGE_MASK, "a domain's records are missing")              \
+    X(more_extents, DOMAIN->extents++, "a domain's records are missing or too many")               \
+    X(fewer_extents, DOMAIN->extents--, "a domain's records are missing or too many")              \
+    X(extents_max, DOMAIN->extents = UINT64_MAX, "a domain's records are missing or too many")     \
+    X(extents_missing, without(c, LU_REC_EXTENTS), "a domain's records are missing or too many")   \
+    X(extents_short, to_length(c, LU_REC_EXTENTS, 7), "EXTENTS: wrong length")                     \
+    X(extents_uneven, longer(c, LU_REC_EXTENTS, -4), "EXTENTS: wrong length")                      \
+    X(extents_whose, EXTENTS->domain = 77, "EXTENTS: unknown domain or reserved fields")           \
+    X(extents_reserved0, EXTENTS->reserved[0] = 1, "EXTENTS: unknown domain or reserved")          \
+    X(extents_reserved1, EXTENTS->reserved[1] = 1, "EXTENTS: unknown domain or reserved")          \
+    X(extents_reserved2, EXTENTS->reserved[2] = 1, "EXTENTS: unknown domain or reserved")          \
+    X(extent_order, EXTENT(0, 0)->order = 19, "EXTENTS: misaligned, unsorted")                     \
+    X(extent_order_max, EXTENT(0, 0)->order = UINT32_MAX, "EXTENTS: misaligned, unsorted")         \
+    X(extent_flags, EXTENT(0, 0)->flags = 1, "EXTENTS: misaligned, unsorted")                      \
+    X(extent_gfn_odd, (EXTENT(0, 0)->order = 5, EXTENT(0, 0)->gfn = 1), "EXTENTS: misaligned")     \
+    X(extent_mfn_odd, (EXTENT(0, 0)->order = 5, EXTENT(0, 0)->mfn |= 1), "EXTENTS: misaligned")    \
+    X(extent_unsorted, EXTENT(0, 3)->gfn = 0, "EXTENTS: misaligned, unsorted")                     \
+    X(extent_gfn_same, (EXTENT(0, 1)->gfn = EXTENT(0, 0)->gfn), "EXTENTS: misaligned, unsorted")   \
+    X(extent_gfn_high, extent_gfn(c, BIT(40)), "EXTENTS: misaligned, unsorted")                    \
+    X(extent_gfn_max, extent_gfn(c, UINT64_MAX), "EXTENTS: misaligned, unsorted")                  \
+    X(extent_mfn_high, extent_at(c, BIT(40)), "EXTENTS: misaligned, unsorted")                     \
+    X(extent_mfn_max, extent_at(c, UINT64_MAX), "EXTENTS: misaligned, unsorted")                   \
+    X(extent_no_ram, extent_at(c, GIB(1) >> PAGE_SHIFT), "EXTENTS: frames that cannot be")         \
+    X(extent_hole, extent_at(c, MIB(40) >> PAGE_SHIFT), "EXTENTS: frames that cannot be")          \
+    X(extent_frame_0, extent_at(c, 0), "EXTENTS: frames that cannot be")                           \
+    X(extent_bad, extent_at(c, WORLD_BAD_MFN), "EXTENTS: frames that cannot be")                   \
+    X(extent_region, extent_at(c, WORLD_REGION >> PAGE_SHIFT), "EXTENTS: frames that cannot be")   \
+    X(extent_arena, extent_at(c, (WORLD_REGION_END >> PAGE_SHIFT) - 1), "EXTENTS: frames that")    \
+    X(extent_stream, extent_at(c, stream_page.v), "EXTENTS: frames that cannot be")                \
+    X(extent_module, extent_at(c, MODULE->start_pa >> PAGE_SHIFT), "EXTENTS: frames that cannot")  \
+    X(extent_other, extent_at(c, EXTENT(1, 0)->mfn), "EXTENTS: frames that cannot be")             \
+    X(extent_same, extent_at(c, some_order(c, 3)), "EXTENTS: frames that cannot be")               \
+    X(extent_inside, extent_at(c, some_order(c, 5) + 17), "EXTENTS: frames that cannot be")        \
+    X(extent_around, EXTENT(1, 0)->mfn = some_order(c, 5) & ~UINT64_C(63),                         \
+      "EXTENTS: frames that cannot be")                                                            \
+    X(dstate_short, longer(c, LU_REC_DOMAIN_STATE, -1), "DOMAIN_STATE: wrong length")              \
+    X(dstate_twice, twice(c, LU_REC_DOMAIN_STATE), "DOMAIN_STATE: impossible values")              \
+    X(dstate_missing, without(c, LU_REC_DOMAIN_STATE), "VCPU: unknown domain, out of order")       \
+    X(dstate_missing2, copy_remove(c, copy_find(c, LU_REC_DOMAIN_STATE, 1)), "VCPU: unknown")      \
+    X(dstate_late, move_behind(c, LU_REC_DOMAIN_STATE, LU_REC_VUART, 3), "VCPU: unknown domain")   \
+    X(dstate_whose, DOMAIN_STATE->domain = 77, "DOMAIN_STATE: impossible values")                  \
+    X(dstate_reserved, DOMAIN_STATE->reserved = 1, "DOMAIN_STATE: impossible values")              \
+    X(dstate_reserved2, DOMAIN_STATE->reserved2 = 1, "DOMAIN_STATE: impossible values")            \
+    X(dstate_0, DOMAIN_STATE->state = 0, "DOMAIN_STATE: impossible values")                        \
+    X(dstate_6, DOMAIN_STATE->state = 6, "DOMAIN_STATE: impossible values")                        \
+    X(dstate_code, DOMAIN_STATE->exit_code = 1, "DOMAIN_STATE: impossible values")                 \
+    X(vuart_short, to_length(c, LU_REC_VUART, 31), "VUART: too short")                             \
+    X(vuart_twice, twice(c, LU_REC_VUART), "VUART: impossible values")                             \
+    X(vuart_missing, without(c, LU_REC_VUART), "OUTPUT: impossible values")                        \
+    X(vuart_whose, VUART->domain = 77, "VUART: impossible values")                                 \
+    X(vuart_rx, VUART->rx_count = 17, "VUART: impossible values")                                  \
+    X(vuart_errors, VUART->lsr_errors |= 1, "VUART: impossible values")                            \
+    X(vuart_errors_high, VUART->lsr_errors |= 0x20, "VUART: impossible values")                    \
+    X(vuart_flags, VUART->flags |= 2, "VUART: impossible values")                                  \
+    X(vuart_tx_short, VUART->tx_length--, "VUART: impossible values")                              \
+    X(vuart_tx_long, VUART->tx_length++, "VUART: impossible values")                               \
+    X(vuart_tx_max, VUART->tx_length = UINT32_MAX, "VUART: impossible values")                     \
+    X(vuart_line, (to_length(c, LU_REC_VUART, 32 + 241), VUART->tx_length = 241),                  \
+      "VUART: impossible values")                                                                  \
+    X(vcpu_short, longer(c, LU_REC_VCPU, -8), "VCPU: wrong length")                                \
+    X(vcpu_long, longer(c, LU_REC_VCPU, 8), "VCPU: wrong length")                                  \
+    X(vcpu_whose, VCPU->domain = 77, "VCPU: unknown domain, out of order")                         \
+    X(vcpu_number, VCPU->vcpu = 1, "VCPU: unknown domain, out of order")                           \
+    X(vcpu_activity, VCPU->activity = LU_VCPU_WAIT_SIPI, "VCPU: unknown domain, out of order")     \
+    X(vcpu_wake, (VCPU->activity = LU_VCPU_HALTED, VCPU->wake_tsc = 1), "VCPU: unknown domain")    \
+    X(vcpu_gdtr, VCPU->gdtr.reserved = 1, "VCPU: reserved fields")                                 \
+    X(vcpu_idtr, VCPU->idtr.reserved = 1, "VCPU: reserved fields")                                 \
+    X(vcpu_segment, VCPU->segments[7].reserved = 1, "VCPU: reserved fields")                       \
+    X(vcpu_segment2, VCPU->segments[0].reserved2 = 1, "VCPU: reserved fields")                     \
+    X(vcpu_twice, twice(c, LU_REC_VCPU), "VCPU: its MSRS are missing")                             \
+    X(msrs_short, to_length(c, LU_REC_MSRS, 7), "MSRS: too short")                                 \
+    X(msrs_uneven, longer(c, LU_REC_MSRS, 8), "MSRS: wrong vCPU or count")                         \
+    X(msrs_more, MSRS->count++, "MSRS: wrong vCPU or count")                                       \
+    X(msrs_fewer, MSRS->count--, "MSRS: wrong vCPU or count")                                      \
+    X(msrs_max, MSRS->count = UINT32_MAX, "MSRS: wrong vCPU or count")                             \
+    X(msrs_whose, MSRS->domain = 2, "MSRS: wrong vCPU or count")                                   \
+    X(msrs_vcpu, MSRS->vcpu = 1, "MSRS: wrong vCPU or count")                                      \
+    X(msrs_twice, twice(c, LU_REC_MSRS), "MSRS: wrong vCPU or count")                              \
+    X(msrs_missing, without(c, LU_REC_MSRS), "VCPU: its MSRS are missing")                         \
+    X(msrs_last_missing, last_msrs_missing(c), "VCPU: its MSRS are missing")                       \
+    X(msrs_late, move_behind(c, LU_REC_MSRS, LU_REC_VCPU, 2), "VCPU: its MSRS are missing")        \
+    X(msrs_index, MSR(3)->index = 0x1b, "MSRS: an MSR that this image does not know")              \
+    X(msrs_reserved, MSR(3)->reserved = 1, "MSRS: an MSR that this image does not know")           \
+    X(xsave_short, to_length(c, LU_REC_XSAVE, 15), "XSAVE: too short")                             \
+    X(xsave_bytes, XSAVE->bytes--, "XSAVE: wrong vCPU or size")                                    \
+    X(xsave_small, (to_length(c, LU_REC_XSAVE, 16 + 575), XSAVE->bytes = 575), "XSAVE: wrong")     \
+    X(xsave_large, (longer(c, LU_REC_XSAVE, 8), XSAVE->bytes += 8), "XSAVE: wrong vCPU or size")   \
+    X(xsave_whose, XSAVE->domain = 3, "XSAVE: wrong vCPU or size")                                 \
+    X(xsave_vcpu, XSAVE->vcpu++, "XSAVE: wrong vCPU or size")                                      \
+    X(xsave_twice, twice(c, LU_REC_XSAVE), "XSAVE: wrong vCPU or size")                            \
+    X(xsave_features, XSAVE->features |= 0xe0, "XSAVE: wrong vCPU or size, or features")           \
+    X(xsave_bitmap, XSAVE->features = 3, "XSAVE: not an image in standard format")                 \
+    X(xsave_compact, ((uint8_t *)(XSAVE + 1))[527] = 0x80, "XSAVE: not an image in standard")      \
+    X(xsave_header, ((uint8_t *)(XSAVE + 1))[575] = 1, "XSAVE: not an image in standard format")   \
+    X(xsave_early, move_behind(c, LU_REC_XSAVE, LU_REC_VUART, 0), "XSAVE: wrong vCPU or size")     \
+    X(console_short, to_length(c, LU_REC_CONSOLE, 7), "CONSOLE: doubled or too short")             \
+    X(console_twice, twice(c, LU_REC_CONSOLE), "CONSOLE: doubled or too short")                    \
+    X(console_reserved, CONSOLE->reserved = 1, "CONSOLE: wrong length")                            \
+    X(console_length, CONSOLE->length++, "CONSOLE: wrong length")                                  \
+    X(console_max, CONSOLE->length = UINT32_MAX, "CONSOLE: wrong length")                          \
+    X(output_short, to_length(c, LU_REC_OUTPUT, 15), "OUTPUT: too short")                          \
+    X(output_twice, twice(c, LU_REC_OUTPUT), "OUTPUT: impossible values")                          \
+    X(output_early, move_behind(c, LU_REC_OUTPUT, LU_REC_HOST_STATE, 0), "OUTPUT: impossible")     \
+    X(output_whose, OUTPUT->domain = 77, "OUTPUT: impossible values")                              \
+    X(output_shown, OUTPUT->shown = (uint16_t)(VUART->tx_length + 1), "OUTPUT: impossible values") \
+    X(output_longer, longer(c, LU_REC_OUTPUT, 1), "OUTPUT: impossible values")                     \
+    X(output_length, OUTPUT->length++, "OUTPUT: impossible values")                                \
+    X(output_max, OUTPUT->length = UINT32_MAX, "OUTPUT: impossible values")                        \
+    X(output_total, OUTPUT->total = OUTPUT->length - 1, "OUTPUT: impossible values")               \
+    X(output_too_much, much_output(c), "OUTPUT: impossible values")                                \
+    X(edit_short, to_length(c, LU_REC_EDIT, 7), "EDIT: doubled or too short")                      \
+    X(edit_twice, twice(c, LU_REC_EDIT), "EDIT: doubled or too short")                             \
+    X(edit_flags, EDIT->flags = 2, "EDIT: impossible values")                                      \
+    X(edit_length, EDIT->length--, "EDIT: impossible values")                                      \
+    X(edit_long, (to_length(c, LU_REC_EDIT, 8 + 201), EDIT->length = 201), "EDIT: impossible")
+
+static void much_output(copy_t *c)
+{
+    to_length(c, LU_REC_OUTPUT, sizeof(struct lu_rec_output) + OUTPUT_BYTES + 1);
+    OUTPUT->length = OUTPUT_BYTES + 1;
+    OUTPUT->total = UINT64_MAX;
+}
 
 static void extent_gfn(copy_t *c, uint64_t gfn)
 {

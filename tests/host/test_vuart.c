@@ -15,20 +15,23 @@
 
 #define LSR_READY (UART_LSR_THRE | UART_LSR_TEMT)
 
+extern bool fake_irq_line;
+
 static struct domain d;
 static char lines[16][VUART_LINE + 1];
-static unsigned int nr_lines, polls;
+static unsigned int nr_lines;
 static unsigned int refuse_lines; /* the next n lines find no room */
 static bool no_room;
 
-bool console_has_room(void)
+bool console_has_room(const struct domain *who)
 {
+    assert_ptr_equal(who, &d);
     return !no_room;
 }
 
-bool console_guest_line(const char *name, const char *text, size_t len)
+bool console_guest_line(struct domain *who, const char *text, size_t len)
 {
-    assert_string_equal(name, "guest");
+    assert_ptr_equal(who, &d);
     assert_true(len <= VUART_LINE);
     if (refuse_lines > 0 || no_room) {
         refuse_lines -= refuse_lines > 0 ? 1 : 0;
@@ -40,9 +43,11 @@ bool console_guest_line(const char *name, const char *text, size_t len)
     return true;
 }
 
-void console_poll(void)
+void console_guest_last_line(struct domain *who, const char *text, size_t len)
 {
-    polls++;
+    refuse_lines = 0;
+    no_room = false;
+    assert_true(console_guest_line(who, text, len));
 }
 
 static int setup(void **state)
@@ -51,8 +56,15 @@ static int setup(void **state)
     memset(&d, 0, sizeof(d));
     memcpy(d.name, "guest", 6);
     vuart_reset(&d.uart);
-    nr_lines = polls = refuse_lines = 0;
+    nr_lines = refuse_lines = 0;
     no_room = false;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    output_free(&d.output);
     return 0;
 }
 
@@ -359,16 +371,84 @@ static void test_transmit__console_full__not_taken_and_nothing_lost(void **state
     assert_string_equal(lines[2], "y");
 }
 
-static void test_flush__unfinished_line__printed_once_and_waited_for(void **state)
+/* A driver that is told of a full transmitter waits for its interrupt. */
+static void test_transmit__console_full__event_when_there_is_room(void **state)
+{
+    (void)state;
+    out(UART_MCR, UART_MCR_OUT2);
+    out(UART_IER, UART_IER_TX);
+    assert_int_equal(in(UART_IIR), UART_IIR_TX);
+    assert_false(fake_irq_line);
+    assert_int_equal(in(UART_LSR), LSR_READY);
+    assert_false(d.uart.tx_blocked);
+    no_room = true;
+    assert_int_equal(in(UART_LSR), 0);
+    assert_true(d.uart.tx_blocked);
+    assert_int_equal(in(UART_IIR), UART_IIR_NONE);
+    no_room = false;
+    vuart_unblock(&d);
+    assert_false(d.uart.tx_blocked);
+    assert_true(fake_irq_line);
+    assert_int_equal(in(UART_IIR), UART_IIR_TX);
+    assert_int_equal(in(UART_LSR), LSR_READY);
+    /* Nor does it wait when it has looked again itself. */
+    no_room = true;
+    (void)in(UART_LSR);
+    no_room = false;
+    (void)in(UART_LSR);
+    assert_false(d.uart.tx_blocked);
+}
+
+/* Each byte that the UART took, once; what it refused, and what went round in loopback, not. */
+static void test_transmit__bytes__kept_for_readers(void **state)
+{
+    struct output_piece pieces[2];
+    uint64_t at = 0;
+
+    (void)state;
+    print("ab\r\nc");
+    no_room = true;
+    assert_false(vuart_write(&d, UART_DATA, '\n'));
+    no_room = false;
+    out(UART_MCR, UART_MCR_LOOP);
+    out(UART_DATA, 'L');
+    out(UART_MCR, 0);
+    print("\n");
+    assert_int_equal(output_get(&d.output, &at, 100, pieces), 6);
+    assert_memory_equal(pieces[0].bytes, "ab\r\nc\n", 6);
+}
+
+static void test_room__fifo_states__what_input_takes(void **state)
+{
+    (void)state;
+    for (unsigned int fifo = 0; fifo < 2; fifo++) {
+        unsigned int n = 0;
+
+        vuart_reset(&d.uart);
+        out(UART_FCR, fifo ? UART_FCR_ENABLE : 0);
+        assert_int_equal(vuart_room(&d), fifo ? VUART_FIFO : 1);
+        while (vuart_room(&d) > 0) {
+            assert_true(vuart_input(&d, 'k'));
+            n++;
+        }
+        assert_int_equal(n, fifo ? VUART_FIFO : 1);
+        assert_int_equal(in(UART_LSR)&UART_LSR_OE, 0);
+        assert_false(vuart_input(&d, 'k'));
+    }
+    out(UART_FCR, 0);
+    out(UART_MCR, UART_MCR_LOOP);
+    assert_int_equal(vuart_room(&d), 0);
+}
+
+static void test_flush__unfinished_line__printed_once_and_whatever_is_full(void **state)
 {
     (void)state;
     vuart_flush(&d);
     assert_int_equal(nr_lines, 0);
     print("no end");
-    refuse_lines = 3;
+    no_room = true;
     vuart_flush(&d);
     assert_int_equal(nr_lines, 1);
-    assert_int_equal(polls, 3);
     assert_string_equal(lines[0], "no end");
     vuart_flush(&d);
     assert_int_equal(nr_lines, 1);
@@ -377,20 +457,32 @@ static void test_flush__unfinished_line__printed_once_and_waited_for(void **stat
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_reset__registers__as_the_data_sheet, setup),
-        cmocka_unit_test_setup(test_registers__written_and_read__bits_that_exist, setup),
-        cmocka_unit_test_setup(test_dlab__divisor__apart_from_ier_and_data, setup),
-        cmocka_unit_test_setup(test_status_registers__written__unchanged, setup),
-        cmocka_unit_test_setup(test_fcr__table__fifo_state, setup),
-        cmocka_unit_test_setup(test_receive__fifo__in_order_and_empty_reads_zero, setup),
-        cmocka_unit_test_setup(test_receive__overrun__bit_until_read_and_the_right_byte_lost,
-                               setup),
-        cmocka_unit_test_setup(test_iir__sources_by_priority__and_what_clears_them, setup),
-        cmocka_unit_test_setup(test_loopback__data_and_modem_lines__come_back, setup),
-        cmocka_unit_test_setup(test_transmit__lines__joined_and_without_their_ends, setup),
-        cmocka_unit_test_setup(test_transmit__overlong_line__in_pieces, setup),
-        cmocka_unit_test_setup(test_transmit__console_full__not_taken_and_nothing_lost, setup),
-        cmocka_unit_test_setup(test_flush__unfinished_line__printed_once_and_waited_for, setup),
+        cmocka_unit_test_setup_teardown(test_reset__registers__as_the_data_sheet, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_registers__written_and_read__bits_that_exist, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_dlab__divisor__apart_from_ier_and_data, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_status_registers__written__unchanged, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fcr__table__fifo_state, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_receive__fifo__in_order_and_empty_reads_zero, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            test_receive__overrun__bit_until_read_and_the_right_byte_lost, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_iir__sources_by_priority__and_what_clears_them, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_loopback__data_and_modem_lines__come_back, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_transmit__lines__joined_and_without_their_ends, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_transmit__overlong_line__in_pieces, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_transmit__console_full__not_taken_and_nothing_lost,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_transmit__console_full__event_when_there_is_room,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_transmit__bytes__kept_for_readers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_room__fifo_states__what_input_takes, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_flush__unfinished_line__printed_once_and_whatever_is_full, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,7 +12,7 @@
 #include "hv/crc32c.h"
 #include "hv/stream.h"
 
-#define COPY_RECORDS_MAX 64U
+#define COPY_RECORDS_MAX 128U
 
 struct copy_record {
     uint32_t type;

@@ -57,6 +57,7 @@ static void console_empty(void)
 {
     console_pause_end();
     fake_serial_left = -1;
+    console_restore_edit("", 0, false);
     fake_serial_type("\0010", 2);
     console_poll();
     console_poll();
@@ -106,8 +107,8 @@ static void new_image(const void *block, size_t max, bool virtualization)
 
     fake_fail_alloc_after(-1);
     must(mb2_parse(block, max, &info, &why) == 0, why);
-    console_empty();
     domain_list = NULL;
+    console_empty();
     image_modules = NULL;
     fake_shutdown = false;
     fake_hvm_reset(virtualization);
@@ -328,6 +329,14 @@ static void sample_vuart(struct vuart *u)
     for (unsigned int i = 0; i < u->line_length; i++) {
         u->line[i] = (char)('A' + random_u64() % 60);
     }
+    u->line_shown = (uint32_t)(random_u64() % (u->line_length + 1));
+}
+
+static void sample_output(struct output *o, uint64_t bytes)
+{
+    for (uint64_t i = 0; i < bytes; i++) {
+        output_put(o, (uint8_t)random_u64());
+    }
 }
 
 static void sample_vcpus(struct domain *d, unsigned int nr)
@@ -338,6 +347,9 @@ static void sample_vcpus(struct domain *d, unsigned int nr)
         world_random_state(&state);
         struct vcpu *v = world_add_vcpu(d, &state);
 
+        if (d->state == DOMAIN_PAUSED || d->state == DOMAIN_NEW) {
+            continue;
+        }
         if (d->state != DOMAIN_RUNNING) {
             v->run_state = VCPU_DOWN;
             continue;
@@ -362,6 +374,7 @@ void world_sample(bool small)
     (void)world_add_module("image", NULL, PAGE_SIZE);
     d = world_fragmented_domain("control", 1, small ? 5 : 777);
     sample_vuart(&d->uart);
+    sample_output(&d->output, small ? 40 : OUTPUT_BYTES / 2);
     sample_vcpus(d, small ? 1 : 2);
     d = world_fragmented_domain("done", 2, 64);
     sample_vuart(&d->uart);
@@ -377,6 +390,20 @@ void world_sample(bool small)
         must(d != NULL && domain_add_memory(d, MIB(24)) == 0, "big domain");
         sample_vcpus(d, 1);
         d->vcpus->run_state = VCPU_HALTED;
+        d = world_fragmented_domain("paused", 10, 20);
+        sample_vuart(&d->uart);
+        sample_output(&d->output, 3 * OUTPUT_BYTES + 1234);
+        d->state = DOMAIN_PAUSED;
+        sample_vcpus(d, 2);
+        d->vcpus->run_state = VCPU_HALTED;
+        d = world_fragmented_domain("new", 11, 5);
+        d->state = DOMAIN_NEW;
+        sample_vcpus(d, 1);
+        d = world_fragmented_domain("not-loaded", 12, 5);
+        d->state = DOMAIN_NEW;
+        sample_vcpus(d, 1);
+        d->vcpus->run_state = VCPU_DOWN;
+        console_restore_edit("half a comm", 11, true);
     }
     console_line(line, sizeof(line) - 1);
 }
@@ -401,7 +428,14 @@ static void facts_domain(FILE *f, struct domain *d)
     for (unsigned int i = 0; i < u->rx_count; i++) {
         fprintf(f, " %02x", u->rx[i]);
     }
-    fprintf(f, " line \"%.*s\"\n", (int)u->line_length, u->line);
+    fprintf(f, " line \"%.*s\" shown=%u\n", (int)u->line_length, u->line, u->line_shown);
+    struct output_piece pieces[2];
+    uint64_t from = 0;
+
+    (void)output_get(&d->output, &from, OUTPUT_BYTES, pieces);
+    fprintf(f, " output from=%llu to=%llu crc=%08x\n", (unsigned long long)from,
+            (unsigned long long)d->output.total,
+            crc32c(crc32c(0, pieces[0].bytes, pieces[0].len), pieces[1].bytes, pieces[1].len));
 }
 
 static void facts_vcpu(FILE *f, struct vcpu *v)
@@ -444,6 +478,11 @@ char *world_facts(void)
     console_pending(pieces);
     fprintf(f, "console focus=%x \"%.*s%.*s\"\n", console_focus(), (int)pieces[0].len,
             (const char *)pieces[0].bytes, (int)pieces[1].len, (const char *)pieces[1].bytes);
+    const char *edit;
+    bool escape;
+    size_t typed = console_edit(&edit, &escape);
+
+    fprintf(f, "edit \"%.*s\" escape=%d\n", (int)typed, edit, escape);
     fclose(f);
     return text;
 }

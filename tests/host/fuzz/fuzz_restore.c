@@ -24,7 +24,7 @@
 #include "hv/seam.h"
 
 #define HEAD 3U
-#define KNOWN_MAX 12U
+#define KNOWN_MAX 19U
 
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed);
@@ -38,7 +38,8 @@ void fake_fail_alloc_after(long n)
 
 static uint32_t type_of(uint8_t byte)
 {
-    uint32_t type = byte == 11 ? LU_REC_CONSOLE : byte;
+    bool optional = byte == 11 || byte == 18 || byte == 19;
+    uint32_t type = byte | (optional ? LU_REC_OPTIONAL : 0);
 
     if (byte == 0 || byte == LU_REC_END) { /* framing's business */
         type = LU_REC_HOST;

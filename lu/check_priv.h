@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The check of the stream: what its files share.
+ */
+#ifndef LU_CHECK_PRIV_H
+#define LU_CHECK_PRIV_H
+
+#include "lu_priv.h"
+
+/* What the check remembers of a domain. */
+struct seen_domain {
+    uint16_t id;
+    bool state, vuart, ioapic, clock, output;
+    uint32_t line_length;
+    uint32_t vcpus_expected, vcpus;
+    uint64_t extents_expected, extents;
+    uint64_t frames_expected, frames;
+    uint64_t next_gfn; /* extents are sorted */
+    char name[32];
+};
+
+struct checker {
+    struct seen_domain *domains;
+    size_t nr, capacity;
+    bool host, host_state, console, edit;
+    bool vcpu_open, msrs, xsave, lapic, clock; /* the last vCPU: what belongs to it may follow */
+    uint16_t vcpu_domain, vcpu;
+    const struct frame_keeper *keeper;
+    uint64_t taken; /* times that keeper->take() was successful */
+    const char **why;
+};
+
+/* -EBADMSG, and why. */
+int check_bad(struct checker *c, const char *why);
+struct seen_domain *check_find(struct checker *c, uint16_t id);
+/* A record that belongs to a vCPU names the one just before it. */
+bool check_last_vcpu(const struct checker *c, uint16_t domain, uint16_t vcpu);
+
+/* Records of devices and of the console (lu/check_devices.c): 0 or -EBADMSG. */
+int check_vuart(struct checker *c, const struct stream_item *item);
+int check_output(struct checker *c, const struct stream_item *item);
+int check_lapic(struct checker *c, const struct stream_item *item);
+int check_ioapic(struct checker *c, const struct stream_item *item);
+int check_clock(struct checker *c, const struct stream_item *item);
+int check_vcpu_clock(struct checker *c, const struct stream_item *item);
+int check_console(struct checker *c, const struct stream_item *item);
+int check_edit(struct checker *c, const struct stream_item *item);
+
+#endif

@@ -8,6 +8,7 @@
 #include "vmx_priv.h"
 
 #include "asm/cpu.h"
+#include "asm/machine.h"
 #include "hv/printk.h"
 #include "hw/vmx.h"
 #include "hw/x86.h"
@@ -182,7 +183,8 @@ static void decode_reason(struct vcpu *v, struct vmx_vcpu *x, uint32_t reason,
     case EXIT_EXCEPTION_NMI:
         decode_exception(x, exit);
         break;
-    case EXIT_EXTINT:
+    case EXIT_EXTINT: /* acknowledged by the exit, so it is in service now */
+        apic_handled(vmread32(VMCS_EXIT_INTR_INFO) & INTR_INFO_VECTOR);
         exit->reason = HVM_EXIT_HOST;
         break;
     case EXIT_TRIPLE_FAULT:

@@ -7,7 +7,6 @@
 #include "asm/cpu.h"
 #include "hv/domain.h"
 #include "hv/errno.h"
-#include "hv/printk.h"
 #include "hv/slab.h"
 #include "hw/vmx.h"
 #include "hw/x86.h"
@@ -47,14 +46,13 @@ static int vmx_map(struct domain *d, gfn_t gfn, mfn_t mfn, unsigned int order)
 }
 
 /* An entry that failed before it looked at the guest: controls, host state, or the injected event.
- * The domain pays for it. */
-static void refuse(struct vcpu *v, unsigned int failure, struct hvm_exit *exit)
+ * The domain pays for it: the code is the VM-instruction error, the qualification the event. */
+static void refuse(unsigned int failure, struct hvm_exit *exit)
 {
     exit->reason = HVM_EXIT_BAD_STATE;
     exit->code = failure == 2 ? vmread32(VMCS_INSN_ERROR) : 0;
+    exit->qualification = vmread32(VMCS_ENTRY_INTR_INFO);
     exit->rip = vmread(VMCS_GUEST_RIP);
-    printk("vmx: VM entry of vcpu %u failed: VM-instruction error %u, event 0x%x", v->id,
-           exit->code, vmread32(VMCS_ENTRY_INTR_INFO));
 }
 
 static void vmx_run(struct vcpu *v, uint64_t slice, struct hvm_exit *exit)
@@ -79,10 +77,12 @@ static void vmx_run(struct vcpu *v, uint64_t slice, struct hvm_exit *exit)
     if (cpu->first_entry_tsc == 0) {
         cpu->first_entry_tsc = rdtsc();
     }
+    vmx_guest_enter(cpu->hvm_data);
     unsigned int failure = vmx_enter(v, x->launched);
     cpu->last_exit_tsc = rdtsc();
+    vmx_guest_exit(cpu->hvm_data);
     if (failure != 0) {
-        refuse(v, failure, exit);
+        refuse(failure, exit);
         vmwrite(VMCS_ENTRY_INTR_INFO, 0);
         return;
     }

@@ -8,17 +8,24 @@
 #include "vmx_priv.h"
 
 #include "asm/cpu.h"
+#include "asm/machine.h"
 #include "hv/boot_alloc.h"
 #include "hv/errno.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
 #include "hv/slab.h"
+#include "hv/smp.h"
 #include "hw/cpuid.h"
 #include "hw/vmx.h"
 #include "hw/x86.h"
 #include "vmx_asm.h"
 
 struct vmx_caps vmx_caps;
+static bool have_caps;
+
+/* Counts what has made EPT translations stale: a CPU that has not caught up drops its own before it
+ * enters a guest. */
+static uint64_t ept_generation;
 
 enum need {
     SET,      /* must be 1 */
@@ -67,6 +74,7 @@ static const struct {
     {SECONDARY, OPTIONAL, SEC_INVPCID, "INVPCID"},
     {SECONDARY, OPTIONAL, SEC_WBINVD_EXITING, "WBINVD exiting"},
     {EXIT, SET, EXIT_CTL_HOST_64, "64-bit host"},
+    {EXIT, SET, EXIT_CTL_ACK_INTERRUPT, "acknowledge interrupt on exit"},
     {EXIT, SET, EXIT_CTL_SAVE_DEBUG, "save debug controls"},
     {EXIT, SET, EXIT_CTL_SAVE_PAT, "save PAT"},
     {EXIT, SET, EXIT_CTL_LOAD_PAT, "load PAT on exit"},
@@ -248,17 +256,81 @@ static bool open_feature_control(void)
     return true;
 }
 
-int vmx_cpu_on(void)
+/* What the table's bit says of the first CPU must hold for all: vCPUs move between them. */
+static const char *control_difference(const struct vmx_caps *caps)
+{
+    const uint32_t mine[NR_CONTROLS] = {caps->pin, caps->primary, caps->secondary, caps->exit,
+                                        caps->entry};
+    const uint32_t first[NR_CONTROLS] = {vmx_caps.pin, vmx_caps.primary, vmx_caps.secondary,
+                                         vmx_caps.exit, vmx_caps.entry};
+
+    for (size_t i = 0; i < ARRAY_SIZE(control_table); i++) {
+        unsigned int c = control_table[i].control;
+
+        if ((mine[c] ^ first[c]) & control_table[i].bit) {
+            return control_table[i].name;
+        }
+    }
+    for (unsigned int c = 0; c < NR_CONTROLS; c++) {
+        if (mine[c] != first[c]) {
+            return "controls that are forced to 1";
+        }
+    }
+    return NULL;
+}
+
+/* Why this CPU cannot take over a vCPU from the first one; NULL when it can. */
+static const char *difference(const struct vmx_caps *caps)
+{
+    if (caps->revision != vmx_caps.revision) {
+        return "VMCS revision";
+    }
+    if (caps->cr0_fixed0 != vmx_caps.cr0_fixed0 || caps->cr0_fixed1 != vmx_caps.cr0_fixed1 ||
+        caps->cr4_fixed0 != vmx_caps.cr4_fixed0 || caps->cr4_fixed1 != vmx_caps.cr4_fixed1) {
+        return "fixed bits of CR0 or CR4";
+    }
+    if (vmx_caps.ept_vpid & ~caps->ept_vpid) {
+        return "EPT and VPID capabilities";
+    }
+    if (caps->timer_shift != vmx_caps.timer_shift) {
+        return "rate of the VMX preemption timer";
+    }
+    if (host_xcr0 != 0 && xgetbv0() != host_xcr0) {
+        return "XSAVE features";
+    }
+    return control_difference(caps);
+}
+
+/* This CPU's capabilities, or why it cannot be used. */
+static int check_caps(void)
 {
     const char *missing = NULL;
     struct vmx_caps caps;
     int rc = read_caps(&caps, &missing);
 
+    if (rc == 0 && have_caps) {
+        missing = difference(&caps);
+        rc = missing != NULL ? -ENOSYS : 0;
+    }
     if (rc != 0) {
-        printk("vmx: this CPU lacks: %s", missing);
+        printk("vmx: CPU %u %s: %s", this_cpu()->id, have_caps ? "differs from the first" : "lacks",
+               missing);
         return rc;
     }
-    vmx_caps = caps;
+    if (!have_caps) {
+        vmx_caps = caps;
+        have_caps = true;
+    }
+    return 0;
+}
+
+int vmx_cpu_on(void)
+{
+    int rc = check_caps();
+
+    if (rc != 0) {
+        return rc;
+    }
     struct vmx_cpu *cpu = cpu_alloc();
     if (cpu == NULL || vmcs_bitmaps_init() != 0) {
         return -ENOMEM;
@@ -274,11 +346,12 @@ int vmx_cpu_on(void)
         return -ENOSYS;
     }
     cpu->on = true;
+    cpu->ept_seen = EPT_SEEN_NOTHING;
     hvm_features.rdtscp = vmx_caps.secondary & SEC_RDTSCP;
     hvm_features.invpcid = vmx_caps.secondary & SEC_INVPCID;
     /* Nothing else drops what an earlier owner of this CPU left cached; SDM volume 3, "Guidelines
      * for Use of the INVVPID Instruction", "Guidelines for Use of the INVEPT Instruction". */
-    invept(INVEPT_ALL, 0);
+    vmx_ept_catch_up(cpu);
     invvpid(INVVPID_ALL, 0);
     return 0;
 }
@@ -298,17 +371,54 @@ void vmx_cpu_off(void)
     write_cr4(read_cr4() & ~CR4_VMXE);
 }
 
+void vmx_ept_catch_up(struct vmx_cpu *cpu)
+{
+    uint64_t generation = __atomic_load_n(&ept_generation, __ATOMIC_SEQ_CST);
+
+    if (cpu->ept_seen != generation) {
+        invept(INVEPT_ALL, 0);
+        cpu->ept_seen = generation;
+    }
+}
+
+void vmx_guest_enter(struct vmx_cpu *cpu)
+{
+    /* Said before it looks for work; vmx_ept_invalidate() makes work before it asks. So either this
+     * CPU sees the new generation or the other one sees it here, and kicks it. */
+    __atomic_store_n(&cpu->in_guest, true, __ATOMIC_SEQ_CST);
+    vmx_ept_catch_up(cpu);
+}
+
+void vmx_guest_exit(struct vmx_cpu *cpu)
+{
+    /* Release: nothing is walked any more; pairs with wait_outside(). */
+    __atomic_store_n(&cpu->in_guest, false, __ATOMIC_RELEASE);
+}
+
+/* Returns when that CPU is not in a guest, where it might still use what was there. It cannot come
+ * back with old translations. */
+static void wait_outside(struct percpu *percpu)
+{
+    struct vmx_cpu *cpu = percpu->hvm_data;
+
+    if (cpu == NULL || !__atomic_load_n(&cpu->in_guest, __ATOMIC_SEQ_CST)) {
+        return;
+    }
+    cpu_kick(percpu);
+    while (__atomic_load_n(&cpu->in_guest, __ATOMIC_ACQUIRE)) {
+        cpu_pause();
+    }
+}
+
 void vmx_ept_invalidate(const struct ept *ept)
 {
-    struct vmx_cpu *cpu = vmx_this_cpu();
-
-    if (cpu == NULL || !cpu->on) {
-        return; /* nothing is cached that vmx_cpu_on() would not drop */
-    }
-    if (vmx_caps.ept_vpid & EPT_CAP_INVEPT_SINGLE) {
-        invept(INVEPT_SINGLE, ept_pointer(ept));
-    } else {
-        invept(INVEPT_ALL, 0);
+    (void)ept; /* changes of what is mapped are rare: all go */
+    __atomic_fetch_add(&ept_generation, 1, __ATOMIC_SEQ_CST);
+    for_each_cpu(cpu)
+    {
+        if (cpu != this_cpu()) {
+            wait_outside(cpu);
+        }
     }
 }
 

@@ -25,9 +25,12 @@ struct vmx_caps {
 
 struct vmx_vcpu;
 
+#define EPT_SEEN_NOTHING UINT64_MAX
+
 /* One per CPU, at this_cpu()->hvm_data. Used on its own CPU only. */
 struct vmx_cpu {
-    LAYOUT(void *vmxon_region; bool on;
+    LAYOUT(void *vmxon_region; bool on; bool in_guest; /* from before VM entry to after VM exit */
+           uint64_t ept_seen;                          /* generation that its EPT caches are of */
            , struct vmx_vcpu *current; /* whose VMCS the VMCS instructions work on */
            struct vmx_vcpu *active;    /* whose VMCSs the CPU may hold in caches */)
 };
@@ -49,8 +52,14 @@ extern struct vmx_caps vmx_caps;
 int vmx_probe(const char **why);
 int vmx_cpu_on(void);
 void vmx_cpu_off(void);
-/* Invalidates a domain's EPT translations on this CPU. */
+/* Makes stale what CPUs hold of EPT translations. None is in a guest with them when this returns,
+ * and none enters one with them. hv_lock held. */
 void vmx_ept_invalidate(const struct ept *ept);
+/* Drops this CPU's EPT translations if any have become stale. */
+void vmx_ept_catch_up(struct vmx_cpu *cpu);
+/* Around VM entry. hv_lock not needed. */
+void vmx_guest_enter(struct vmx_cpu *cpu);
+void vmx_guest_exit(struct vmx_cpu *cpu);
 void vmx_vpid_invalidate(uint16_t vpid);
 
 static inline struct vmx_cpu *vmx_this_cpu(void)

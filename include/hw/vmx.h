@@ -82,6 +82,7 @@
 
 #define EXIT_CTL_SAVE_DEBUG (1U << 2)
 #define EXIT_CTL_HOST_64 (1U << 9)
+#define EXIT_CTL_ACK_INTERRUPT (1U << 15)
 #define EXIT_CTL_SAVE_PAT (1U << 18)
 #define EXIT_CTL_LOAD_PAT (1U << 19)
 #define EXIT_CTL_SAVE_EFER (1U << 20)

@@ -23,3 +23,8 @@ FUZZ_TARGETS += fuzz_mb2 fuzz_elf fuzz_stream
 fuzz_mb2_SRCS    := $(LU_MB2) lu/region.c core/cmdline.c
 fuzz_elf_SRCS    := lu/kimage.c lu/reloc.c $(LU_HEAP)
 fuzz_stream_SRCS := lu/stream_read.c $(LU_HEAP)
+
+HOST_TESTS += test_madt
+test_madt_SRCS := boot/madt.c
+FUZZ_TARGETS += fuzz_madt
+fuzz_madt_SRCS := boot/madt.c

@@ -149,6 +149,39 @@ static void test_mb2_parse__doubled_tags__first_one_counts(void **state)
     assert_int_equal(info.mmap_entries, 2);
 }
 
+static void test_mb2_parse__acpi_pointers__the_newer_one_counts(void **state)
+{
+    static const struct e820_range ram = {0, 0x100000, E820_RAM};
+    static const struct {
+        uint32_t first, second; /* tags, 0: none */
+        const char *found;
+    } cases[] = {{0, 0, NULL}, {14, 0, "old"}, {15, 0, "new"}, {14, 15, "new"}, {15, 14, "new"}};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        const uint32_t tags[] = {cases[i].first, cases[i].second};
+        struct mb2_block b;
+        struct boot_info info;
+        const char *why;
+
+        block_begin(&b);
+        block_mmap(&b, &ram, 1, 0);
+        for (size_t t = 0; t < ARRAY_SIZE(tags); t++) {
+            if (tags[t] != 0) {
+                block_tag(&b, tags[t], tags[t] == 15 ? "new" : "old", 3);
+            }
+        }
+        block_end(&b);
+        assert_int_equal(mb2_parse(b.bytes, b.used, &info, &why), 0);
+        assert_int_equal(info.rsdp_bytes, cases[i].found != NULL ? 3 : 0);
+        if (cases[i].found != NULL) {
+            assert_memory_equal(info.rsdp, cases[i].found, 3);
+        } else {
+            assert_null(info.rsdp);
+        }
+    }
+}
+
 static void test_mb2_mmap__wrapping_entry__is_cut(void **state)
 {
     const struct e820_range wraps[] = {{0xfffffffffffff000, 0x1000, 1}, {5, 5, 1}};
@@ -654,6 +687,7 @@ int main(void)
         cmocka_unit_test(test_mb2_parse__good_block__finds_everything),
         cmocka_unit_test(test_mb2_parse__only_a_memory_map__empty_strings),
         cmocka_unit_test(test_mb2_parse__doubled_tags__first_one_counts),
+        cmocka_unit_test(test_mb2_parse__acpi_pointers__the_newer_one_counts),
         cmocka_unit_test(test_mb2_mmap__wrapping_entry__is_cut),
         cmocka_unit_test(test_mb2_parse__malformed_blocks__are_refused),
         cmocka_unit_test(test_mb2_parse__modules_side_by_side__are_accepted),

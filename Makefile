@@ -35,9 +35,9 @@ LDFLAGS := -nostdlib -static --build-id=sha1 -z noexecstack -z max-page-size=409
 BOOT_SRC := boot/mb2_header.asm boot/entry.asm boot/ap_trampoline.asm boot/madt.c boot/mb2_parse.c boot/mb2_build.c boot/place.c
 ARCH_SRC := arch/x86_64/cpu.c arch/x86_64/traps.c arch/x86_64/isr.asm arch/x86_64/paging.c \
 	arch/x86_64/relocator.asm arch/x86_64/apic.c arch/x86_64/smp.c \
-	arch/x86_64/context.c arch/x86_64/serial.c arch/x86_64/tsc.c
+	arch/x86_64/context.c arch/x86_64/serial.c arch/x86_64/tsc.c arch/x86_64/rtc.c
 CORE_SRC := core/main.c core/version.c core/memory.c core/modules.c core/guests.c \
-	core/guest_load.c core/domain.c core/vcpu.c core/sched.c core/hvm.c core/exit.c core/exit_stats.c core/cpuid.c \
+	core/guest_load.c core/domain.c core/vcpu.c core/sched.c core/hvm.c core/exit.c core/exit_stats.c core/wallclock.c core/cpuid.c \
 	core/domain_memory.c core/domctl.c core/domain_calls.c core/guest_pages.c \
 	core/msr.c core/pio.c core/guest_walk.c core/irq.c core/mmio.c core/insn.c core/acpi.c core/guest_elf.c core/linux_load.c core/pvh_load.c core/hypercall.c core/machine.c core/console.c core/commands.c \
 	core/printk.c core/panic.c core/format.c core/string.c core/crc32c.c core/cmdline.c core/selftest.c

@@ -18,6 +18,7 @@
 #include "hv/seam.h"
 #include "hv/slab.h"
 #include "hv/string.h"
+#include "hv/wallclock.h"
 
 #define REAP_VCPUS 8U /* for one slice */
 #define REAP_EXTENTS 256U
@@ -70,7 +71,7 @@ struct domain *domain_create(const char *name, uint16_t id, bool control)
     extent_map_init(&d->extents);
     vuart_reset(&d->uart);
     vioapic_reset(&d->ioapic);
-    d->clock.base_tsc = tsc_read();
+    wallclock_start(&d->clock);
     if (hvm != NULL && hvm->domain_init(d) != 0) {
         kfree(d);
         return NULL;

@@ -23,6 +23,7 @@
 #include "hv/selftest.h"
 #include "hv/time.h"
 #include "hv/vmap.h"
+#include "hv/wallclock.h"
 
 uint64_t tsc_khz;
 
@@ -64,6 +65,7 @@ static void cold_start(const struct boot_info *info)
     }
     phase = "boot: virtualization";
     tsc_khz = tsc_calibrate_khz();
+    wallclock_init();
     hvm_init();
     sched_init(info->cmdline);
     machine_init(info->cmdline);

@@ -15,6 +15,7 @@
 #include "hv/sched.h"
 #include "hv/string.h"
 #include "hv/time.h"
+#include "hv/wallclock.h"
 
 void restore_host(struct stream_reader *r)
 {
@@ -140,6 +141,7 @@ static void apply_clock(const struct stream_item *item)
                                                        .wall_sec = rec->wall_sec,
                                                        .wall_nsec = rec->wall_nsec,
                                                        .wall_msr = rec->wall_msr};
+    wallclock_learn(&domain_find(rec->domain)->clock);
 }
 
 static void apply_ioapic(const struct stream_item *item)

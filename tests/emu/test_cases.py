@@ -5,6 +5,7 @@ import re
 
 import pytest
 from conftest import Case, Symbols, built, random_module
+from moltlib.emulator import BOCHS_DATE
 
 
 def guest(name, *options, file=None, cmdline=""):
@@ -288,6 +289,15 @@ def lacks(text):
     return check
 
 
+def wall_clock(run):
+    """molt reads the host's clock chip: a day or less from what the emulator began with, whatever
+    the emulator's time zone."""
+    found = [re.fullmatch(r"molt: wall clock: (\d+) seconds since 1970", line)
+             for line in run.log.lines]
+    times = [int(match[1]) for match in found if match]
+    assert len(times) == 1 and abs(times[0] - BOCHS_DATE) < 86400, run.describe()
+
+
 def refused_with_reasons(run):
     assert len(run.log.refusals) > 30 and all(run.log.refusals), run.describe()
     assert len(run.log.ok) == 1
@@ -324,7 +334,7 @@ CASES = [
     # boot
     Case(
         "boot", "bochs", guests=[guest("hello", "mem=20M", cmdline="seconds=2")],
-        checks=[all_exited("hello")],
+        checks=[all_exited("hello"), wall_clock],
     ),
     Case("boot-4-cpus", "bochs", cpus=4, guests=[guest("hello", "mem=20M", cmdline="seconds=2")],
         checks=[all_exited("hello")], seconds=10),

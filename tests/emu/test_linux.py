@@ -9,11 +9,12 @@ import threading
 import pytest
 from conftest import ROOT, Case, built
 from test_cases import (
-    CONTROL, WORKERS, all_exited, images_take_turns, no_frame_lost, ticks_in_order,
+    BOCHS_DATE, CONTROL, WORKERS, all_exited, images_take_turns, no_frame_lost, ticks_in_order,
 )
 
 SETUP_SECONDS = 300
-SETTLED = "console=ttyS0,115200 nokaslr mitigations=off cryptomgr.notests"
+SETTLED = ("console=ttyS0,115200 nokaslr mitigations=off cryptomgr.notests "
+           f"molt.date={BOCHS_DATE}")
 COMPLAINTS = ("Call Trace", "WARNING", "BUG:", "unchecked MSR", "Unable to", "Bad FPU state")
 
 _lock = threading.Lock()
@@ -92,7 +93,7 @@ def says(text):
     return check
 
 
-KERNEL = passed("kernel", "clocksource", "interrupts")
+KERNEL = passed("kernel", "clocksource", "interrupts", "date")
 LOAD = passed(
     "memory", "vectors", "clock", "uptime", "tsc", "nanosleep", "timerfd", "beat", "digest", "fifo",
     "lines",

@@ -13,6 +13,7 @@
 #include "hv/machine.h"
 #include "hv/phase.h"
 #include "hv/time.h"
+#include "hv/wallclock.h"
 
 #define WEAK __attribute__((weak))
 #define CPUID_MAX 64U
@@ -186,6 +187,13 @@ void kexec_jump(paddr_t list_pa, paddr_t entry_pa, paddr_t info_pa)
     fake_end.entry_pa = entry_pa;
     fake_end.info_pa = info_pa;
     end("kexec_jump");
+}
+
+/* No clock chip. */
+uint8_t cmos_read(uint8_t index)
+{
+    (void)index;
+    return 0xff;
 }
 
 uint64_t paging_bytes(paddr_t ram_end)

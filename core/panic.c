@@ -4,6 +4,7 @@
  *
  * Needs no heap and no locks; a second panic while printing stops at once.
  */
+#include "asm/cpu.h"
 #include "asm/machine.h"
 #include "asm/traps.h"
 #include "hv/console.h"
@@ -16,7 +17,7 @@
 
 const char *phase = "boot: early";
 
-static bool panicking;
+static struct percpu *panicking; /* the CPU that does */
 
 /* Follows frame pointers: [rbp] is the caller's, [rbp + 8] the return address. */
 static void backtrace(uint64_t rbp)
@@ -42,15 +43,20 @@ static void backtrace(uint64_t rbp)
 
 bool panic_in_progress(void)
 {
-    return panicking;
+    return panicking != NULL;
 }
 
 static NORETURN void finish(const char *what, uint64_t rip, uint64_t rbp)
 {
-    if (panicking) {
+    struct percpu *first = NULL;
+
+    if (!__atomic_compare_exchange_n(&panicking, &first, this_cpu(), false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_SEQ_CST)) {
+        if (first != this_cpu()) {
+            cpu_halt_forever();
+        }
         machine_end(false);
     }
-    panicking = true;
     apic_stop_others();
     console_pause_end();
     printk("panic: cpu=%u phase=\"%s\" rip=%016llx %s", this_cpu() != NULL ? this_cpu()->id : 0,
@@ -73,7 +79,7 @@ void panic(const char *fmt, ...)
 
 void panic_trap(const struct trap_frame *f, const char *name, uint64_t fault_va)
 {
-    if (!panicking) {
+    if (panicking == NULL) {
         console_pause_end();
         printk("panic: %s error=%llx cr2=%016llx rsp=%016llx rflags=%llx", name,
                (unsigned long long)f->error, (unsigned long long)fault_va,

@@ -311,6 +311,9 @@ struct cpuid_values guest_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf)
     case LEAF_CACHES:
         r = leaf_caches(v, subleaf);
         break;
+    case 6: /* the APIC timer stops in no state of the CPU: guests need no other one beside it */
+        r.eax = CPUID_6_EAX_ARAT;
+        break;
     case 7:
         r = leaf_structured(subleaf);
         break;

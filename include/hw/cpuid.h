@@ -70,6 +70,9 @@
 #define CPUID_4_EAX_CORES 0x3fU
 #define CPUID_4_EDX_KEPT 0x7U /* WBINVD reaches sharers, inclusive, complex indexing */
 
+/* leaf 6 EAX */
+#define CPUID_6_EAX_ARAT (1U << 2)
+
 /* leaf 7, sub-leaf 0 EBX */
 #define CPUID_7_EBX_FSGSBASE (1U << 0)
 #define CPUID_7_EBX_TSC_ADJUST (1U << 1)

@@ -2,9 +2,9 @@
 /*
  * The control domain's program: updates molt again and again, and checks what it is told.
  *
- * Command line: updates=N (0: only sleeps, until the run ends), interval=MS (1000),
- * source=module|pages|both (module), maxgap=MS (2000), seed=N. With source=pages the images are
- * its own multiboot modules; both takes turns.
+ * Command line: updates=N (0: only sleeps, until the run ends), interval=MS (1000), delay=MS before
+ * the first update (0), source=module|pages|both (module), maxgap=MS (2000), seed=N. With
+ * source=pages the images are its own multiboot modules; both takes turns.
  */
 #include "lib/bootinfo.h"
 #include "lib/clock.h"
@@ -282,6 +282,7 @@ int guest_main(void)
     if (updates == 0) {
         idle();
     }
+    sleep_ms(cmdline_number("delay", 0));
     for (unsigned int n = 1; n <= updates; n++) {
         mempat_step(CHECK_PAGES);
         sleep_ms(interval);

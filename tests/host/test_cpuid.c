@@ -65,6 +65,19 @@ static bool is_zero(struct cpuid_values r)
     return (r.eax | r.ebx | r.ecx | r.edx) == 0;
 }
 
+/* Thermal and power management: the APIC timer runs in every state of the virtual CPU, and Linux
+ * uses it for single shots only if this says so. Nothing else, APERF and MPERF least of all. */
+static void test_power__any_host__apic_timer_always_runs_and_no_more(void **state)
+{
+    static const struct cpuid_values none;
+
+    (void)state;
+    assert_int_equal(ask(6, 0).eax, 1U << 2);
+    assert_int_equal(ask(6, 0).ebx | ask(6, 0).ecx | ask(6, 0).edx, 0);
+    fake_cpuid_default(none);
+    assert_int_equal(ask(6, 0).eax, 1U << 2);
+}
+
 static void test_features__all_ones_host__hidden_bits_clear(void **state)
 {
     static const struct {
@@ -179,11 +192,11 @@ static void test_leaf_1__osxsave_and_ids__follow_the_vcpu(void **state)
 static void test_ranges__outside__zero(void **state)
 {
     static const uint32_t leaves[] = {
-        2,          3,          5,          6,          8,          9,          0xa,
-        0xc,        0xe,        0xf,        0x10,       0x12,       0x14,       0x15,
-        0x16,       0x18,       0x1f,       0x20,       0x3fffffff, 0x40000001, 0x4000000f,
-        0x40000011, 0x40000102, 0x4000ffff, 0x40010000, 0x7fffffff, 0x80000005, 0x80000007,
-        0x80000009, 0x8000000a, 0x8000001e, 0x8000001f, 0x8fffffff, 0xc0000000, UINT32_MAX,
+        2,          3,          5,          8,          9,          0xa,        0xc,
+        0xe,        0xf,        0x10,       0x12,       0x14,       0x15,       0x16,
+        0x18,       0x1f,       0x20,       0x3fffffff, 0x40000001, 0x4000000f, 0x40000011,
+        0x40000102, 0x4000ffff, 0x40010000, 0x7fffffff, 0x80000005, 0x80000007, 0x80000009,
+        0x8000000a, 0x8000001e, 0x8000001f, 0x8fffffff, 0xc0000000, UINT32_MAX,
     };
 
     (void)state;
@@ -356,6 +369,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_cr_bits__all_ones_host__only_what_molt_keeps, setup),
+        cmocka_unit_test_setup(test_power__any_host__apic_timer_always_runs_and_no_more, setup),
         cmocka_unit_test_setup(test_features__all_ones_host__hidden_bits_clear, setup),
         cmocka_unit_test_setup(test_features__all_ones_host__what_guests_need_is_there, setup),
         cmocka_unit_test_setup(test_features__host_without_any__none_made_up, setup),

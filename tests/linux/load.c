@@ -10,22 +10,14 @@
  *
  * UNTIL is in seconds of /proc/uptime. The first three print `PASS|FAIL: area: text`.
  */
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define NS_PER_MS INT64_C(1000000)
-#define NS_PER_S INT64_C(1000000000)
+#include "common.h"
 
 #define PAGE_SIZE 4096U
 #define PAGE_WORDS (PAGE_SIZE / sizeof(uint64_t))
@@ -35,53 +27,7 @@
 #define VECTOR_WORDS 8U
 
 #define JUMP_MAX (2 * NS_PER_S)
-#define LATE_MAX (2 * NS_PER_S)
 #define SLEEP_MAX (60 * NS_PER_MS)
-
-static int64_t until;
-
-static _Noreturn void fail(const char *area, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static _Noreturn void fail(const char *area, const char *format, ...)
-{
-    va_list args;
-
-    printf("FAIL: %s: ", area);
-    va_start(args, format);
-    vprintf(format, args);
-    va_end(args);
-    printf("\n");
-    exit(0);
-}
-
-static int64_t clock_ns(void)
-{
-    struct timespec now;
-
-    if (clock_gettime(CLOCK_MONOTONIC, &now) != 0) {
-        fail("clock", "clock_gettime");
-    }
-    return now.tv_sec * NS_PER_S + now.tv_nsec;
-}
-
-static struct timespec timespec_of(int64_t ns)
-{
-    return (struct timespec){.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
-}
-
-static bool over(void)
-{
-    return clock_ns() >= until;
-}
-
-static uint64_t rand64(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
 
 /* --- memory and registers --- */
 

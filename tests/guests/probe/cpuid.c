@@ -29,6 +29,7 @@ static void check_molt_leaves(void)
     }
     if (cpuid(0, 0).eax >= 6) {
         check((cpuid(6, 0).ecx & 1U) == 0, "APERF/MPERF is shown");
+        check((cpuid(6, 0).eax & 4U) != 0, "the APIC timer is said to stop");
     }
     group_end("molt's leaves and what is hidden");
 }

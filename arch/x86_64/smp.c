@@ -423,20 +423,22 @@ static unsigned int start_wanted(unsigned int nr)
     return come;
 }
 
+void cpus_report(unsigned int online)
+{
+    printk("cpus: %u online, %s", online, apic_mode_name());
+}
+
 unsigned int cpus_start(const struct boot_info *info)
 {
-    unsigned int nr = 0;
+    unsigned int nr = 0, come;
 
     want_all(info);
     for (const struct cpu_arch *cpu = ap_slots; cpu != NULL; cpu = cpu->next) {
         nr++;
     }
-    return nr > 0 ? start_wanted(nr) : 0;
-}
-
-void cpus_report(unsigned int online)
-{
-    printk("cpus: %u online, %s", online, apic_mode_name());
+    come = nr > 0 ? start_wanted(nr) : 0;
+    cpus_report(1 + come);
+    return come;
 }
 
 /* ---- update ---- */

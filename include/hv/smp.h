@@ -16,7 +16,7 @@
 /*
  * Cold boot: starts every CPU that the firmware's MADT names as enabled (INIT, SIPI; SDM volume 3,
  * "MP Initialization Protocol"), at most the command line's cpus=N. Returns when all have arrived;
- * one that does not come within a second is left out, with a line. Heap open, tsc_khz known.
+ * one that does not come within a second is left out, with a line. Prints how many are there. Heap open, tsc_khz known.
  * Returns how many arrived; they wait for hv_lock, which the caller holds, in cpu_main().
  */
 unsigned int cpus_start(const struct boot_info *info);
@@ -24,7 +24,8 @@ unsigned int cpus_start(const struct boot_info *info);
 /* core/sched.c: where they come out, and stay. hv_lock not held. */
 NORETURN void cpu_main(void);
 
-/* Prints how many CPUs run this image, the first one included, and how they are reached. */
+/* Prints how many CPUs run this image, the first one included, and how they are reached: after an
+ * update, when all that were parked have come. */
 void cpus_report(unsigned int online);
 
 /*

@@ -98,13 +98,15 @@ bool console_has_room(const struct domain *d)
     return guests_have_room() && d->uart.printed_to <= tail + CONSOLE_AHEAD;
 }
 
-/* Guests choose their bytes: terminal control sequences and the like stay out of the log. */
-static void put_printable(const char *text, size_t len)
+/* Guests choose their bytes: terminal control sequences and the like stay out of the log. The
+ * control domain is trusted with more than that, and a shell there needs them. */
+static void put_text(const struct domain *d, const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
+        bool odd = ((unsigned char)c < ' ' && c != '\t') || c == KEY_DELETE;
 
-        put(((unsigned char)c < ' ' && c != '\t') || c == KEY_DELETE ? "?" : &c, 1);
+        put(odd && !d->control ? "?" : &c, 1);
     }
 }
 
@@ -121,7 +123,7 @@ static void put_guest_text(struct domain *d, const char *text, size_t len)
         open_line = d->id;
         from = 0;
     }
-    put_printable(text + from, len - from);
+    put_text(d, text + from, len - from);
     d->uart.line_shown = (uint32_t)len;
 }
 

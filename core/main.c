@@ -7,7 +7,8 @@
 #include "hv/boot_alloc.h"
 #include "hv/buddy.h"
 #include "hv/cmdline.h"
-#include "hv/domain.h"
+#include "hv/console.h"
+#include "hv/domctl.h"
 #include "hv/guest_load.h"
 #include "hv/hvm.h"
 #include "hv/lu.h"
@@ -56,6 +57,22 @@ static uint64_t first_entry(const char *cmdline, uint64_t entry_tsc)
     uint64_t tsc;
 
     return cmdline_get(cmdline, "boot_tsc", &v) && parse_size(v, &tsc) == 0 ? tsc : entry_tsc;
+}
+
+/* focus=NAME: who gets the keyboard at first; molt's own console otherwise. */
+static void give_focus(const char *cmdline)
+{
+    struct str_span name;
+    struct domain *d;
+
+    if (cmdline_get(cmdline, "focus", &name)) {
+        d = domctl_find(name.s, name.len);
+        if (d != NULL) {
+            console_set_focus(d->id);
+        } else {
+            printk("console: focus=%.*s: no such domain", (int)name.len, name.s);
+        }
+    }
 }
 
 static void cold_start(const struct boot_info *info)
@@ -121,6 +138,7 @@ void hv_main(uint32_t magic, uint32_t info_pa, uint64_t entry_tsc, uint32_t load
                (unsigned long long)(region.size >> 20), 'A' + (int)arena);
         cold_start(&info);
         machine_booted(first_entry(info.cmdline, entry_tsc));
+        give_focus(info.cmdline);
     } else {
         update_start(&info);
     }

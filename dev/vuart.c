@@ -55,13 +55,10 @@ static bool take(struct vuart *u, uint8_t byte)
 }
 
 /* A byte into the line. False when the console has no room for one. */
-static bool put(struct domain *d, uint8_t byte)
+static bool put_byte(struct domain *d, uint8_t byte)
 {
     struct vuart *u = &d->uart;
 
-    if (byte == '\r') {
-        return true; /* lines end with '\n'; the console adds its own '\r' */
-    }
     if (byte == '\n' || u->line_length == VUART_LINE) {
         if (!console_guest_line(d, u->line, u->line_length)) {
             return false;
@@ -72,6 +69,29 @@ static bool put(struct domain *d, uint8_t byte)
         }
     }
     u->line[u->line_length++] = (char)byte;
+    return true;
+}
+
+/* Lines end with '\n', and the console adds its own '\r'. One elsewhere means something to a
+ * terminal, so the control domain's waits for what follows. */
+static bool put(struct domain *d, uint8_t byte)
+{
+    struct vuart *u = &d->uart;
+
+    if (byte == '\r') {
+        u->held_cr = d->control;
+        return true;
+    }
+    if (u->held_cr && byte != '\n') {
+        if (!put_byte(d, '\r')) {
+            return false;
+        }
+        u->held_cr = false;
+    }
+    if (!put_byte(d, byte)) {
+        return false;
+    }
+    u->held_cr = false;
     return true;
 }
 

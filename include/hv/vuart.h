@@ -20,6 +20,7 @@ struct vuart {
            uint16_t divisor; uint8_t rx_count; uint8_t rx[VUART_FIFO];
            bool tx_event; /* the transmitter ran empty and nobody has read IIR since */
            bool tx_blocked; /* it was told that the transmitter is full */
+           bool held_cr;    /* '\r' of the control domain that may be part of an end of line */
            , char line[VUART_LINE]; uint32_t line_length;
            /* kept by core/console.c: bytes of the line that stand in the output already; and the
             * position in the output behind the last whole line */

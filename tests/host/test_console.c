@@ -146,6 +146,47 @@ static void test_guest_line__control_bytes__not_let_through(void **state)
     }
 }
 
+/* A shell needs them: bytes as they are; '\r' is part of an end of line, or a byte of the line. */
+static void test_guest_line__control_domain__terminal_bytes_let_through(void **state)
+{
+    (void)state;
+    guests[0].control = true;
+    assert_true(guest_puts(0, "a\b \b\x1b[J\x7f\a.\r\n"));
+    assert_true(guest_puts(0, "one\rtwo\r\r\n\r\nend\n"));
+    assert_true(guest_puts(1, "x\ry\b\n"));
+    drained();
+    assert_string_equal(fake_serial_out(), "[g1] a\b \b\x1b[J\x7f\a.\r\n[g1] one\rtwo\r\n"
+                                           "[g1] \r\n[g1] end\r\n[g2] xy?\r\n");
+}
+
+/* The line is full just where the held '\r' belongs, and the port stands still. */
+static void test_guest_line__held_return__back_pressure_loses_nothing(void **state)
+{
+    char line[VUART_LINE + 1];
+
+    (void)state;
+    guests[0].control = true;
+    memset(line, 'l', VUART_LINE);
+    line[VUART_LINE] = '\0';
+    assert_true(guest_puts(0, line));
+    assert_true(guest_puts(0, "\r"));
+    fake_serial_left = 0;
+    while (console_guest_line(&guests[1], "fill", 4)) {
+    }
+    while (console_guest_line(&guests[2], "fill", 4)) {
+    }
+    guests[0].uart.printed_to = UINT64_MAX; /* it has had its turn */
+    assert_false(guest_puts(0, "x"));
+    assert_false(guest_puts(0, "x"));
+    guests[0].uart.printed_to = 0;
+    drained();
+    fake_serial_clear();
+    assert_true(guest_puts(0, "x\n"));
+    drained();
+    assert_int_equal(fake_serial_out_len(), 5 + VUART_LINE + 2 + 5 + 2 + 2);
+    assert_string_equal(fake_serial_out() + 5 + VUART_LINE, "\r\n[g1] \rx\r\n");
+}
+
 /* ---- random interleaving ---- */
 
 struct written {
@@ -760,6 +801,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_lines__molt_and_guests__as_written),
         TEST(test_guest_line__control_bytes__not_let_through),
+        TEST(test_guest_line__control_domain__terminal_bytes_let_through),
+        TEST(test_guest_line__held_return__back_pressure_loses_nothing),
         TEST(test_console__random_interleaving__every_line_in_one_piece),
         TEST(test_guest_line__port_stands_still__back_pressure_and_room_for_molt),
         TEST(test_console_line__ring_full__waits_for_the_port),

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "door.h"
 #include "frames.h"
@@ -156,6 +157,17 @@ int cmd_resume(void)
     return change(HC_DOM_RESUME, "resumed");
 }
 
+/* molt gives memory back in slices: name and memory are free when the domain is gone. */
+static void wait_until_gone(uint32_t id)
+{
+    const struct timespec between = {.tv_nsec = 2000000};
+    struct hc_domain d;
+
+    while (domain_get(id, &d) && d.state == HC_DOM_DYING) {
+        (void)nanosleep(&between, NULL);
+    }
+}
+
 int cmd_destroy(void)
 {
     struct hc_domain d = domain_wanted();
@@ -164,6 +176,7 @@ int cmd_destroy(void)
     if (result != 0) {
         fail(EXIT_REFUSED, result, "%s: not destroyed: %s", options.name, door_error_text(result));
     }
+    wait_until_gone(d.id);
     if (options.json) {
         d.state = HC_DOM_DYING;
         show_domain_json(stdout, &d);

@@ -15,7 +15,7 @@ MOLT_NEXT = os.path.join(BUILD, "molt-next.elf")
 LINUX_KERNEL = os.path.join(BUILD, "linux", "vmlinuz")
 LINUX_INITRAMFS = os.path.join(BUILD, "linux", "control.cpio")
 # Without messages, and without what costs an emulator most of a boot's time.
-LINUX_CMDLINE = "console=ttyS0 quiet nokaslr mitigations=off cryptomgr.notests panic=1"
+LINUX_CMDLINE = "console=ttyS0 quiet nokaslr mitigations=off cryptomgr.notests pci=off panic=1"
 LINUX_APPEND = "end=control focus=control"
 # With --updates, or without a Linux: a control guest that makes them by itself.
 DEMO_GUESTS = (

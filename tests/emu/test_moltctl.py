@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""moltctl in Linux as control guest, typed at its shell as `make run` boots it."""
+
+import functools
+import json
+import os
+import re
+import subprocess
+import time
+
+import pytest
+from conftest import ROOT, built
+
+from moltlib import options
+
+PROMPT = "control# "
+IMAGES = ("/lib/molt/molt-next.elf", "/lib/molt/molt.elf")
+PHASES = {"save", "jump", "boot", "adopt", "resume"}
+PIECE = 240  # molt shows longer lines of guests in pieces of so many characters
+WORKER = built("guests/worker.elf") + ",name=worker,mem=64M,cmdline=tick=2000"
+BOOT_SECONDS = 240
+COMMAND_SECONDS = 120
+
+
+@functools.lru_cache(maxsize=None)
+def make_linux():
+    """What is wrong with the kernel and its initramfs; empty if they are there."""
+    done = subprocess.run(
+        ["make", "-s", "linux"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, timeout=300, text=True, errors="replace", check=False,
+    )
+    return done.stdout if done.returncode else ""
+
+
+class Shell:
+    """The shell of the control guest. What it prints is read without what others print between."""
+
+    def __init__(self, child):
+        self.child = child
+        self.number = 0
+
+    def run(self, command, timeout=COMMAND_SECONDS):
+        """(output, exit code) of a command: its lines, joined where molt has cut them."""
+        self.number += 1
+        mark = f"done-{self.number}"
+        # The mark is put together by the shell: it does not stand in what is typed.
+        self.child.line(f"{command}; echo do''ne-{self.number} $?")
+        code = int(self.child.expect(rf"\[control\] {mark} (\d+)\r?\n", timeout).group(1))
+        return self.lines(self.child.child.before), code
+
+    @staticmethod
+    def lines(text):
+        """The control guest's lines behind the last one that was typed."""
+        pieces, between = [], False
+        for line in text.replace("\r", "").split("\n"):
+            line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)
+            if not line.startswith("[control] "):
+                between = True
+                continue
+            line = line[len("[control] ") :]
+            if between and pieces and line.startswith(pieces[-1]):
+                pieces.pop()  # another line came in between: this is the same from its start
+            pieces.append(line)
+            between = False
+        found = [""]
+        for piece in pieces:
+            found[-1] += piece
+            if len(piece) != PIECE:
+                found.append("")
+        typed = [at for at, line in enumerate(found) if "do''ne-" in line]
+        return [line for line in found[typed[-1] + 1 if typed else 0 :] if line]
+
+    def json(self, command, timeout=COMMAND_SECONDS):
+        """(value, exit code) of a command with --json."""
+        if "--json" not in command:
+            command += " --json"
+        lines, code = self.run(command + " 2>/dev/null", timeout)
+        values = [line for line in lines if line[:1] in ("{", "[")]
+        assert len(values) == 1, lines
+        return json.loads(values[0]), code
+
+    def update(self, image):
+        value, code = self.json("moltctl update " + image)
+        assert code == 0, value
+        return value
+
+
+@pytest.fixture
+def shell(terminal):
+    """Linux as control guest beside a worker, at its first prompt."""
+    wrong = make_linux()
+    if wrong:
+        pytest.fail(f"there is no Linux to boot\n{wrong}", pytrace=False)
+
+    def start(name, *more, guests=(WORKER,)):
+        control = f"{built('linux/vmlinuz')},name=control,mem=160M,control,"
+        control += f"module={built('linux/control.cpio')},cmdline={options.LINUX_CMDLINE}"
+        words = ["--engine", "bochs", "--append", "end=control focus=control", *more]
+        for guest in (control, *guests):
+            words += ["--guest", guest]
+        child = terminal(words, name, limit=900)
+        child.expect(r"moltctl help", BOOT_SECONDS)
+        child.expect(re.escape(PROMPT), 60)
+        child.line("stty cols 200")  # the shell wraps lines by itself
+        child.expect(re.escape(PROMPT), 60)
+        return Shell(child)
+
+    return start
+
+
+def power_off(shell):
+    """The guest ends, the worker finishes its checks, molt ends in good order."""
+    shell.child.line("poweroff")
+    shell.child.expect("molt: domain control exit=0", 120)
+    shell.child.expect("molt: end ok", 240)
+    return shell.child.end(60)
+
+
+def check_figures(value):
+    """Blackout and phases fit each other."""
+    assert set(value["phases_cycles"]) == PHASES
+    assert sum(value["phases_cycles"].values()) == value["blackout_cycles"] > 0
+    assert value["blackout_us"] > 0
+
+
+def test_moltctl__status_list_update__as_text_and_json(shell):
+    """Updates from files in both directions, and refusals; every --json is JSON."""
+    sh = shell("moltctl-update")
+    lines, code = sh.run("moltctl status")
+    assert code == 0 and lines[0].startswith("molt 0.1.0, build "), lines
+    status, code = sh.json("moltctl status")
+    assert code == 0 and status["running"]["version"] == "0.1.0"
+    assert (status["updates"], status["refused"], status["last_update"]) == (0, 0, None)
+    assert status["memory_bytes"] == 160 << 20 and status["domain"] == 1
+
+    first, code = sh.json("moltctl list")
+    assert code == 0
+    assert [(d["name"], d["state"], d["control"]) for d in first] == [
+        ("control", "running", True), ("worker", "running", False)
+    ]
+    assert first[1]["memory_bytes"] == 64 << 20 and first[1]["vcpus"] == 1
+
+    lines, code = sh.run(f"moltctl update {IMAGES[0]}")
+    assert code == 0, lines
+    text = "\n".join(lines)
+    assert re.search(r"molt 0\.1\.0 \(\w{12}\) was replaced by 0\.2\.0 \(\w{12}\): update 1", text)
+    blackout = int(re.search(r"blackout +(\d+) cycles +[\d.]+ us", text).group(1))
+    phases = re.findall(r"^  (\w+) +(\d+) cycles", text, re.MULTILINE)
+    assert {name for name, _ in phases} == PHASES
+    assert sum(int(cycles) for _, cycles in phases) == blackout
+
+    running = sh.json("moltctl status")[0]["running"]
+    for number in range(2, 6):
+        value = sh.update(IMAGES[(number + 1) % 2])
+        assert value["updates"] == number and value["from"] == running != value["to"]
+        check_figures(value)
+        running = value["to"]
+    status, _ = sh.json("moltctl status")
+    assert status["updates"] == 5 and status["running"] == running
+    check_figures(status["last_update"])
+    assert sh.json("moltctl list")[0] == first
+
+    for command, error, text in (
+        ("update /etc/passwd", "ENOEXEC", "not loaded"),
+        ("update /lib/molt/hello.elf", "ENOEXEC", "not loaded"),
+        ("update /lib/molt/none.elf", "failed", "No such file"),
+        ("update /lib/molt", "failed", "not a file"),
+        ("update", "usage", "missing"),
+        ("nonsense", "usage", "nonsense"),
+    ):
+        value, code = sh.json("moltctl " + command)
+        assert code == (2 if error == "usage" else 1), (command, value)
+        assert value["error"] == error and text in value["text"], (command, value)
+    status, _ = sh.json("moltctl status")
+    assert status["refused"] == 2 and status["reason"] and status["updates"] == 5
+    assert sh.update(IMAGES[1])["updates"] == 6
+
+    # Only root may; and nobody else reaches the port either.
+    lines, code = sh.run("su nobody -c 'moltctl status'")
+    assert code == 3 and any("only root may" in line for line in lines), lines
+    value, code = sh.json("su nobody -c 'moltctl list --json'")
+    assert code == 3 and value["error"] == "place"
+    assert power_off(sh) == 0
+
+
+def test_moltctl__typed_over_updates__nothing_lost_doubled_or_reordered(shell):
+    """A line typed in small pieces while a loop in the background makes updates."""
+    sh = shell("moltctl-typed")
+    sh.child.line("while sleep 1; do for i in molt-next molt; do moltctl update /lib/molt/$i.elf"
+                  " >/tmp/last 2>&1 || touch /tmp/failed; done; done &")
+    sh.child.expect(re.escape(PROMPT))
+    before = sh.json("moltctl status")[0]["updates"]
+    text = "".join(chr(97 + n % 26) + str(n % 10) for n in range(60))
+    for number in range(3):
+        line = f"x{number}{text}"
+        for at in range(0, len(line), 5):
+            sh.child.type(("echo " if at == 0 else "") + line[at : at + 5])
+            time.sleep(0.1)
+        sh.child.type("\r")
+        sh.child.expect(rf"\[control\] {line}\r?\n", COMMAND_SECONDS)
+    after = sh.json("moltctl status")[0]
+    assert after["updates"] >= before + 3, (before, after)
+    assert after["refused"] == 0
+    lines, code = sh.run("kill %1; ls /tmp/failed")
+    assert code != 0, lines
+    sh.run("wait")
+    assert power_off(sh) == 0

@@ -102,6 +102,20 @@ def build(boot, output, workdir, firmware):
     _run(command + [tree], os.path.join(workdir, "grub-mkrescue.log"))
 
 
+def build_linux(kernel, initramfs, cmdline, output, workdir):
+    """Writes a boot image without molt: GRUB starts a Linux kernel. BIOS only."""
+    tree = os.path.join(workdir, "iso")
+    os.makedirs(os.path.join(tree, "boot", "grub"))
+    shutil.copyfile(kernel, os.path.join(tree, "boot", "vmlinuz"))
+    shutil.copyfile(initramfs, os.path.join(tree, "boot", "initramfs"))
+    lines = ["set timeout=0", f"linux /boot/vmlinuz {words(cmdline)}", "initrd /boot/initramfs"]
+    with open(os.path.join(tree, "boot", "grub", "grub.cfg"), "w", encoding="utf-8") as file:
+        file.write("\n".join(lines + ["boot"]) + "\n")
+    command = ["grub-mkrescue", "-o", output, "--fonts=", "--themes=", "--locales="]
+    command += ["--install-modules=linux normal iso9660 boot", "-d", GRUB_DIR["bios"]]
+    _run(command + [tree], os.path.join(workdir, "grub-mkrescue.log"))
+
+
 def _run(command, log):
     environment = dict(os.environ, SOURCE_DATE_EPOCH=str(_EPOCH), TZ="UTC", LC_ALL="C")
     try:

@@ -3,8 +3,10 @@
  * The control domain's program: updates molt again and again, and checks what it is told.
  *
  * Command line: updates=N (0: only sleeps, until the run ends), interval=MS (1000), delay=MS before
- * the first update (0), source=module|pages|both (module), maxgap=MS (2000), seed=N. With
- * source=pages the images are its own multiboot modules; both takes turns.
+ * the first update (0), source=module|pages|both (module), maxgap=MS (2000), seed=N (1), jitter=US
+ * (0). With source=pages the images are its own multiboot modules; both takes turns. With jitter=
+ * the moments of the updates are random, by the seed: each interval is longer by up to so many
+ * microseconds, and some instructions more or less pass before HC_LU_EXEC.
  */
 #include "lib/bootinfo.h"
 #include "lib/clock.h"
@@ -21,11 +23,14 @@
 #define DEFAULT_INTERVAL_MS 1000U
 #define IDLE_SLEEP_US 100000U
 #define CHECK_PAGES 256U /* a MiB */
-#define SHORT_ID 17      /* of a build id, in a line */
+#define SPIN_MAX 2000U
+#define SHORT_ID 17 /* of a build id, in a line */
 
 enum source { SOURCE_MODULE, SOURCE_PAGES, SOURCE_BOTH };
 
 static uint64_t rng;
+static uint64_t moments; /* random numbers too */
+static uint64_t jitter_us;
 static enum source source;
 static struct hc_info info;
 
@@ -69,18 +74,33 @@ static void get_region(struct hc_lu_region *region)
     }
 }
 
-static void sleep_ms(uint64_t ms)
+static void sleep_us(uint64_t us)
 {
     uint64_t from = clock_check();
     uint64_t slept;
-    int64_t r = molt_sleep(ms * 1000);
+    int64_t r = molt_sleep(us);
 
     slept = clock_cycles_to_us(rdtsc() - from);
-    if (r != 0 || slept < ms * 1000 || slept > ms * 1000 + clock_max_allowed_us()) {
-        damage("sleep", "HC_SLEEP of %" P64 "u ms returned %" P64 "d after %" P64 "u us", ms, r,
+    if (r != 0 || slept < us || slept > us + clock_max_allowed_us()) {
+        damage("sleep", "HC_SLEEP of %" P64 "u us returned %" P64 "d after %" P64 "u us", us, r,
                slept);
     }
     clock_restart_gap();
+}
+
+static void wait_for_next(uint64_t interval_ms)
+{
+    sleep_us(interval_ms * 1000 + (jitter_us != 0 ? rand64(&moments) % jitter_us : 0));
+}
+
+/* A random number of instructions: other CPUs' vCPUs stop at others of theirs. */
+static void spin_at_random(void)
+{
+    uint64_t n = jitter_us != 0 ? rand64(&moments) % SPIN_MAX : 0;
+
+    while (n-- > 0) {
+        __asm__ volatile("" ::: "memory");
+    }
 }
 
 static void load_image(unsigned int n)
@@ -181,6 +201,10 @@ static void update(unsigned int n)
     get_region(&old_region);
     load_image(n);
     get_status(&loaded);
+    if (jitter_us != 0) { /* by now the others wait for their slices, where they stopped */
+        sleep_us(rand64(&moments) % jitter_us);
+    }
+    spin_at_random();
     gap = exec(n);
     get_info();
     get_status(&status);
@@ -230,7 +254,7 @@ static _Noreturn void final_report(void)
 static _Noreturn void idle(void)
 {
     while (!molt_shutdown()) {
-        sleep_ms(IDLE_SLEEP_US / 1000);
+        sleep_us(IDLE_SLEEP_US);
     }
     report(true, "control", "slept until the run ended");
     report_end();
@@ -253,6 +277,8 @@ static void start(void)
              : strcmp(text, "both") == 0 ? SOURCE_BOTH
                                          : SOURCE_MODULE;
     rng = cmdline_number("seed", 1);
+    moments = mix64(rng) | 1;
+    jitter_us = cmdline_number("jitter", 0);
     ram_init(true);
     paging_init();
     cpustate_init();
@@ -282,10 +308,10 @@ int guest_main(void)
     if (updates == 0) {
         idle();
     }
-    sleep_ms(cmdline_number("delay", 0));
+    sleep_us(cmdline_number("delay", 0) * 1000);
     for (unsigned int n = 1; n <= updates; n++) {
         mempat_step(CHECK_PAGES);
-        sleep_ms(interval);
+        wait_for_next(interval);
         update(n);
     }
     final_report();

@@ -30,6 +30,9 @@ GUEST_LIB64 := lib/string.o lib/printf.o lib/console.o lib/report.o lib/bootinfo
 GUEST_LIB32 := lib/start32.o lib/string.o lib/printf.o lib/console.o lib/report.o lib/bootinfo.o \
     lib/ram.o lib/molt.o lib/clock.o
 
+# Of those that use interrupts and more than one CPU.
+GUEST_SMP := lib/apic.o lib/smp.o lib/trampoline.o
+
 # Payloads: the objects that each has besides the library.
 GUEST_OBJS_hello := hello.o
 GUEST_OBJS_worker := worker.o lib/duty.o lib/mempat.o lib/gpr.o lib/gprwin.o lib/fpu.o \
@@ -42,9 +45,11 @@ GUEST_OBJS_exits := exits.o
 GUEST_OBJS_probe := probe.o probe/cpuid.o probe/msr.o probe/cr.o probe/ports.o probe/uart.o \
     probe/hypercalls.o probe/exceptions.o probe/instructions.o probe/step.o probe/steps.o \
     probe/strio.o lib/gpr.o lib/gprwin.o
+GUEST_OBJS_irqexact := irqexact.o irqexact/irq.o irqexact/alone.o irqexact/timer.o \
+    irqexact/line.o irqexact/cross.o $(GUEST_SMP)
 GUEST_OBJS_plain32 := plain32.o lib/duty.o lib/mempat.o lib/cpu32.o lib/regs32.o lib/state32.o
 
-GUEST_NAMES64 := hello worker control refuse crash probe exits
+GUEST_NAMES64 := hello worker control refuse crash probe exits irqexact
 GUESTS := $(patsubst %,$(GUEST_OUT)/%.elf,$(GUEST_NAMES64) worker64 plain32)
 
 .PHONY: guests

@@ -15,16 +15,6 @@
 #define DESC_TSS 0x89U
 #define DESC_LDT 0x82U
 
-struct __attribute__((packed)) tss {
-    uint32_t reserved0;
-    uint64_t rsp[3];
-    uint64_t reserved1;
-    uint64_t ist[7];
-    uint64_t reserved2;
-    uint16_t reserved3;
-    uint16_t io_map;
-};
-
 extern const uintptr_t trap_entries[256];
 extern uintptr_t fault_frame;
 extern char user_gate[];
@@ -84,10 +74,8 @@ void trap_handle(struct trap_frame *frame)
            frame->error, frame->rip);
 }
 
-void idt_set(unsigned int vector, uintptr_t entry, uint8_t type, uint8_t ist)
+static void set_gate(struct idt_gate *g, uintptr_t entry, uint8_t type, uint8_t ist)
 {
-    struct idt_gate *g = &idt[vector];
-
     g->offset_low = (uint16_t)entry;
     g->offset_mid = (uint16_t)(entry >> 16);
     g->offset_high = (uint32_t)(entry >> 32);
@@ -96,32 +84,44 @@ void idt_set(unsigned int vector, uintptr_t entry, uint8_t type, uint8_t ist)
     g->type = type;
 }
 
-static void set_system_descriptor(unsigned int selector, uintptr_t base, uint32_t limit,
-                                  uint32_t type)
+void idt_set(unsigned int vector, uintptr_t entry, uint8_t type, uint8_t ist)
+{
+    set_gate(&idt[vector], entry, type, ist);
+}
+
+static void set_system_descriptor(uint64_t *table, unsigned int selector, uintptr_t base,
+                                  uint32_t limit, uint32_t type)
 {
     uint64_t b = base;
 
-    gdt[selector / 8] = (limit & 0xffffU) | (b & 0xffffffU) << 16 | (uint64_t)type << 40 |
-                        (b >> 24 & 0xffU) << 56;
-    gdt[selector / 8 + 1] = b >> 32;
+    table[selector / 8] = (limit & 0xffffU) | (b & 0xffffffU) << 16 | (uint64_t)type << 40 |
+                          (b >> 24 & 0xffU) << 56;
+    table[selector / 8 + 1] = b >> 32;
 }
 
-static void load_tables(void)
+static void fill_idt(struct idt_gate gates[256])
 {
-    struct table_ptr gdtr = {sizeof(gdt) - 1, (uintptr_t)gdt};
-    struct table_ptr idtr = {sizeof(idt) - 1, (uintptr_t)idt};
+    for (unsigned int i = 0; i < 256; i++) {
+        bool own_stack = i == VEC_NMI || i == VEC_DF || i == VEC_MC;
 
-    for (unsigned int i = 0; i < ARRAY_SIZE(idt); i++) {
-        bool own_stack = i == 2 || i == VEC_DF || i == 18; /* NMI, #DF, #MC */
-
-        idt_set(i, trap_entries[i], GATE_INTERRUPT, own_stack ? IST_FAULT : 0);
+        set_gate(&gates[i], trap_entries[i], GATE_INTERRUPT, own_stack ? IST_FAULT : 0);
     }
-    idt_set(USER_GATE_VECTOR, (uintptr_t)user_gate, GATE_USER_INTERRUPT, 0);
-    tss.rsp[0] = (uintptr_t)trap_stack + sizeof(trap_stack);
-    tss.ist[IST_FAULT - 1] = (uintptr_t)ist_stack + sizeof(ist_stack);
-    tss.io_map = sizeof(tss);
-    set_system_descriptor(SEL_TSS, (uintptr_t)&tss, sizeof(tss) - 1, DESC_TSS);
-    set_system_descriptor(SEL_LDT, (uintptr_t)ldt, sizeof(ldt) - 1, DESC_LDT);
+}
+
+static void fill_tss(struct tss *t, uint64_t *its_gdt, char *trap_end, char *ist_end)
+{
+    t->rsp[0] = (uintptr_t)trap_end;
+    t->ist[IST_FAULT - 1] = (uintptr_t)ist_end;
+    t->io_map = sizeof(*t);
+    set_system_descriptor(its_gdt, SEL_TSS, (uintptr_t)t, sizeof(*t) - 1, DESC_TSS);
+}
+
+static void load_tables(uint64_t *its_gdt, struct idt_gate *its_idt)
+{
+    struct table_ptr gdtr = {sizeof(gdt) - 1, (uintptr_t)its_gdt};
+    struct table_ptr idtr = {sizeof(idt) - 1, (uintptr_t)its_idt};
+
+    set_system_descriptor(its_gdt, SEL_LDT, (uintptr_t)ldt, sizeof(ldt) - 1, DESC_LDT);
     __asm__ volatile("lgdt %0\n\t"
                      "lidt %1\n\t"
                      "pushq %2\n\t"
@@ -173,7 +173,19 @@ uint64_t cpu_xcr0(void)
 
 void cpu_init(void)
 {
-    load_tables();
+    fill_idt(idt);
+    idt_set(USER_GATE_VECTOR, (uintptr_t)user_gate, GATE_USER_INTERRUPT, 0);
+    fill_tss(&tss, gdt, trap_stack + sizeof(trap_stack), ist_stack + sizeof(ist_stack));
+    load_tables(gdt, idt);
+    enable_features();
+}
+
+void cpu_init_other(struct cpu_tables *tables, char *trap_end, char *ist_end)
+{
+    memcpy(tables->gdt, gdt, sizeof(tables->gdt));
+    fill_idt(tables->idt);
+    fill_tss(&tables->tss, tables->gdt, trap_end, ist_end);
+    load_tables(tables->gdt, tables->idt);
     enable_features();
 }
 

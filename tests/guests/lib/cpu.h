@@ -64,11 +64,32 @@ struct idt_gate {
 #define GATE_USER_INTERRUPT 0xeeU
 #define GATE_ABSENT 0x0eU
 
+struct __attribute__((packed)) tss {
+    uint32_t reserved0;
+    uint64_t rsp[3];
+    uint64_t reserved1;
+    uint64_t ist[7];
+    uint64_t reserved2;
+    uint16_t reserved3;
+    uint16_t io_map;
+};
+
+/* Of the first CPU. */
 extern struct idt_gate idt[256];
 extern uint64_t gdt[GDT_ENTRIES];
 
+/* Of any other. */
+struct cpu_tables {
+    uint64_t gdt[GDT_ENTRIES];
+    struct idt_gate idt[256] __attribute__((aligned(16)));
+    struct tss tss __attribute__((aligned(16)));
+};
+
 /* GDT, IDT, TSS, LDT, CR0, CR4 and XCR0 with every FPU feature that CPUID shows. */
 void cpu_init(void);
+/* The same on another CPU; the stacks (their ends) are for entries from ring 3, and for NMI, #DF
+ * and #MC. */
+void cpu_init_other(struct cpu_tables *tables, char *trap_end, char *ist_end);
 /* XCR0 as cpu_init() left it, 0 without XSAVE. */
 uint64_t cpu_xcr0(void);
 void idt_set(unsigned int vector, uintptr_t entry, uint8_t type, uint8_t ist);

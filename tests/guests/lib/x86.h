@@ -65,6 +65,7 @@
 #define MSR_SYSENTER_ESP 0x175U
 #define MSR_SYSENTER_EIP 0x176U
 #define MSR_PAT 0x277U
+#define MSR_TSC_DEADLINE 0x6e0U
 #define MSR_EFER 0xc0000080U
 #define MSR_STAR 0xc0000081U
 #define MSR_LSTAR 0xc0000082U
@@ -74,6 +75,10 @@
 #define MSR_GS_BASE 0xc0000101U
 #define MSR_KERNEL_GS_BASE 0xc0000102U
 #define MSR_TSC_AUX 0xc0000103U
+
+#define APIC_BASE_BSP BIT64(8)
+#define APIC_BASE_EXTD BIT64(10)
+#define APIC_BASE_EN BIT64(11)
 
 #define EFER_SCE BIT64(0)
 #define EFER_LME BIT64(8)
@@ -135,6 +140,7 @@
 /* Exception vectors */
 #define VEC_DE 0U
 #define VEC_DB 1U
+#define VEC_NMI 2U
 #define VEC_BP 3U
 #define VEC_UD 6U
 #define VEC_NM 7U
@@ -145,6 +151,7 @@
 #define VEC_PF 14U
 #define VEC_MF 16U
 #define VEC_AC 17U
+#define VEC_MC 18U
 #define VEC_XM 19U
 
 struct cpuid_regs {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Host CPUs from the firmware's ACPI tables.
+ * Host CPUs and I/O APICs from the firmware's ACPI tables.
  *
  * No state, no allocation: tables are read piece by piece and never as a whole.
  * Host test: tests/host/test_madt.c, tests/host/fuzz/fuzz_madt.c
@@ -10,11 +10,10 @@
 #include "hv/errno.h"
 #include "hv/string.h"
 #include "hw/acpi.h"
+#include "hw/apic.h"
 
 #define TABLE_MAX MIB(1) /* a longer one is not believed */
 #define PIECE 256U
-#define XAPIC_BROADCAST 0xffU
-#define X2APIC_BROADCAST 0xffffffffU
 
 struct table {
     paddr_t pa;
@@ -72,24 +71,27 @@ static int open_table(const struct madt_reader *reader, paddr_t pa, const char *
     return table_sums_up(reader, out) ? 0 : -EINVAL;
 }
 
-/* One processor structure, of which `n` bytes are there. */
-static bool name_cpu(const struct madt_reader *reader, const uint8_t *entry, size_t n)
+/* One structure, of which `n` bytes are there. */
+static void name_one(const struct madt_reader *reader, const uint8_t *entry, size_t n)
 {
     struct acpi_madt_lapic lapic;
     struct acpi_madt_x2apic x2apic;
+    struct acpi_madt_ioapic ioapic;
 
     if (entry[0] == ACPI_MADT_LAPIC && n >= sizeof(lapic)) {
         memcpy(&lapic, entry, sizeof(lapic));
-        if ((lapic.flags & ACPI_MADT_ENABLED) && lapic.apic_id != XAPIC_BROADCAST) {
-            return reader->cpu(lapic.apic_id, reader->arg);
+        if ((lapic.flags & ACPI_MADT_ENABLED) && lapic.apic_id != APIC_BROADCAST) {
+            reader->cpu(lapic.apic_id, reader->arg);
         }
     } else if (entry[0] == ACPI_MADT_X2APIC && n >= sizeof(x2apic)) {
         memcpy(&x2apic, entry, sizeof(x2apic));
         if ((x2apic.flags & ACPI_MADT_ENABLED) && x2apic.apic_id != X2APIC_BROADCAST) {
-            return reader->cpu(x2apic.apic_id, reader->arg);
+            reader->cpu(x2apic.apic_id, reader->arg);
         }
+    } else if (entry[0] == ACPI_MADT_IOAPIC && n >= sizeof(ioapic)) {
+        memcpy(&ioapic, entry, sizeof(ioapic));
+        reader->ioapic(ioapic.address, reader->arg);
     }
-    return true;
 }
 
 static int walk_madt(const struct madt_reader *reader, const struct table *madt, const char **why)
@@ -109,9 +111,7 @@ static int walk_madt(const struct madt_reader *reader, const struct table *madt,
         if (entry[1] < 2 || entry[1] > madt->length - at) {
             return refuse(why, "MADT with a structure of impossible length");
         }
-        if (!name_cpu(reader, entry, MIN(n, entry[1]))) {
-            return 0;
-        }
+        name_one(reader, entry, MIN(n, entry[1]));
         at += entry[1];
     }
     return 0;

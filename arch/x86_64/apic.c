@@ -240,6 +240,32 @@ void cpu_kick(struct percpu *cpu)
     send(cpu->apic_id, APIC_MODE_FIXED << APIC_ICR_MODE_SHIFT | APIC_ICR_ASSERT | VECTOR_KICK);
 }
 
+static uint32_t ioapic_read(volatile uint8_t *ioapic, uint32_t index)
+{
+    *(volatile uint32_t *)(ioapic + IOAPIC_SELECT) = index;
+    return *(volatile uint32_t *)(ioapic + IOAPIC_WINDOW);
+}
+
+bool ioapic_mask_all(paddr_t pa)
+{
+    uint8_t *page = map_registers(pa);
+    volatile uint8_t *ioapic = page + pa % PAGE_SIZE;
+    uint32_t last;
+
+    if (page == NULL) {
+        return false;
+    }
+    last = ioapic_read(ioapic, IOAPIC_VERSION) >> IOAPIC_VERSION_MAX_PIN_SHIFT & UINT8_MAX;
+    for (uint32_t pin = 0; pin <= last && pin < IOAPIC_PINS_MAX; pin++) {
+        uint32_t low = ioapic_read(ioapic, IOAPIC_REDIRECTION + 2 * pin);
+
+        if ((low & IOAPIC_RTE_MODE) >> IOAPIC_RTE_MODE_SHIFT != APIC_MODE_SMI) {
+            *(volatile uint32_t *)(ioapic + IOAPIC_WINDOW) = low | (uint32_t)IOAPIC_RTE_MASKED;
+        }
+    }
+    return true;
+}
+
 /* How fast the timer runs, from what it has counted since set_up(). False: not long enough yet. */
 static bool measure_timer(void)
 {

@@ -233,28 +233,37 @@ struct wanted {
     int rc;
 };
 
-static bool want_cpu(uint32_t id, void *arg)
+static void want_cpu(uint32_t id, void *arg)
 {
     struct wanted *wanted = arg;
 
-    if (id == this_cpu()->apic_id) {
-        return true;
+    if (id == this_cpu()->apic_id || wanted->left == 0) {
+        return;
     }
     for (const struct cpu_arch *cpu = ap_slots; cpu != NULL; cpu = cpu->next) {
         if (cpu->wanted_id == id) {
-            return true; /* named twice, as local APIC and as x2APIC */
+            return; /* named twice, as local APIC and as x2APIC */
         }
-    }
-    if (wanted->left == 0) {
-        return false;
     }
     if (!apic_reaches(id)) {
         printk("cpus: APIC id %u is out of reach: left out", id);
-        return true;
+        return;
     }
     wanted->rc = slot_add(id);
-    wanted->left--;
-    return wanted->rc == 0;
+    wanted->left = wanted->rc == 0 ? wanted->left - 1 : 0;
+}
+
+/* A level-triggered pin that the firmware left open would interrupt for ever. */
+static void silence_ioapic(paddr_t pa, void *arg)
+{
+    paddr_t page = align_down(pa, PAGE_SIZE);
+
+    (void)arg;
+    if (e820_is_ram(&memory_map, page, page + PAGE_SIZE)) {
+        printk("cpus: the I/O APIC at 0x%llx would be RAM", (unsigned long long)pa);
+    } else if (!ioapic_mask_all(pa)) {
+        printk("cpus: no memory to map the I/O APIC at 0x%llx", (unsigned long long)pa);
+    }
 }
 
 /* cpus=N, the first one included. */
@@ -273,17 +282,14 @@ static unsigned int cpus_allowed(const char *cmdline)
     return (unsigned int)n;
 }
 
-/* Fills ap_slots with the CPUs that are to come. */
+/* Fills ap_slots with the CPUs that are to come, and silences the I/O APICs on the way. */
 static void want_all(const struct boot_info *info)
 {
     struct wanted wanted = {.left = cpus_allowed(info->cmdline) - 1};
-    struct madt_reader reader = {.read = read_physical, .cpu = want_cpu, .arg = &wanted};
+    struct madt_reader reader = {read_physical, want_cpu, silence_ioapic, &wanted};
     const char *why = NULL;
     int rc;
 
-    if (wanted.left == 0) {
-        return;
-    }
     rc = madt_walk(info->rsdp, info->rsdp_bytes, &reader, &why);
     vunmap(window.area);
     window.area = NULL;

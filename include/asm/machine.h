@@ -57,6 +57,8 @@ void apic_init(const char *cmdline);
 MUST_CHECK bool apic_init_other(void);
 uint32_t apic_id(void);
 const char *apic_mode_name(void);
+/* Masks the pins of an I/O APIC, but for those that raise SMIs. False: out of memory. */
+MUST_CHECK bool ioapic_mask_all(paddr_t pa);
 /* False: no APIC, or none that this id can be reached with. */
 bool apic_reaches(uint32_t id);
 void apic_send_init(uint32_t id);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The CPUs that the host's firmware names: RSDP -> XSDT or RSDT -> MADT. ACPI specification, "Root
+ * The CPUs and I/O APICs that the host's firmware names: RSDP -> XSDT or RSDT -> MADT. ACPI specification, "Root
  * System Description Pointer (RSDP)", "Multiple APIC Description Table (MADT)".
  *
  * The tables are untrusted: checksums, every length and every address (through `read`) is checked.
@@ -15,8 +15,9 @@ struct madt_reader {
     /* Copies physical memory; false when there is none at that address. */
     bool (*read)(paddr_t pa, void *to, size_t bytes);
     /* An enabled CPU, by its local APIC's id, in the order of the table and as often as it stands
-     * there. False: enough. */
-    bool (*cpu)(uint32_t apic_id, void *arg);
+     * there; an I/O APIC by its address. */
+    void (*cpu)(uint32_t apic_id, void *arg);
+    void (*ioapic)(paddr_t pa, void *arg);
     void *arg;
 };
 

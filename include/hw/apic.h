@@ -135,6 +135,7 @@
 #define IOAPIC_ID 0x00U
 #define IOAPIC_VERSION 0x01U
 #define IOAPIC_ARBITRATION 0x02U
+#define IOAPIC_PINS_MAX 120U     /* index registers end at 0xff */
 #define IOAPIC_REDIRECTION 0x10U /* two for each pin: low half, high half */
 
 #define IOAPIC_SELECT_MASK 0xffU

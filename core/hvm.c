@@ -13,6 +13,21 @@ struct hvm_features hvm_features;
 
 static const struct hvm_ops *const backends[] = {&vmx_ops};
 
+const struct hvm_ops *hvm_find(void)
+{
+    const char *why = NULL;
+
+    if (!(host_cpuid(1, 0).ecx & CPUID_1_ECX_XSAVE)) {
+        return NULL;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
+        if (backends[i]->probe(&why) == 0) {
+            return backends[i];
+        }
+    }
+    return NULL;
+}
+
 void hvm_init(void)
 {
     const char *why = NULL;

@@ -88,6 +88,16 @@ static bool context_state_valid(const struct vcpu_state *s)
            !(s->cr0 & ~guest_cr0_allowed());
 }
 
+int vcpu_state_check(const struct vcpu_state *s)
+{
+    const struct hvm_ops *backend = hvm != NULL ? hvm : hvm_find();
+
+    if (backend == NULL) {
+        return 0;
+    }
+    return context_state_valid(s) ? backend->state_check(s) : -EINVAL;
+}
+
 int vcpu_set_state(struct vcpu *v, const struct vcpu_state *s)
 {
     int rc;

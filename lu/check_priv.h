@@ -7,6 +7,8 @@
 
 #include "lu_priv.h"
 
+#include "hv/vcpu.h"
+
 /* What the check remembers of a domain. */
 struct seen_domain {
     uint16_t id;
@@ -25,6 +27,7 @@ struct checker {
     bool host, host_state, console, edit;
     bool vcpu_open, msrs, xsave, lapic, clock; /* the last vCPU: what belongs to it may follow */
     uint16_t vcpu_domain, vcpu;
+    struct vcpu_state state; /* its registers, from VCPU and MSRS */
     const struct frame_keeper *keeper;
     uint64_t taken; /* times that keeper->take() was successful */
     const char **why;

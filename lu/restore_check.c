@@ -11,6 +11,7 @@
  */
 #include "check_priv.h"
 
+#include "hv/context.h"
 #include "hv/domain.h"
 #include "hv/errno.h"
 #include "hv/frametable.h"
@@ -240,6 +241,7 @@ static int check_vcpu(struct checker *c, const struct stream_item *item)
             return check_bad(c, "VCPU: reserved fields");
         }
     }
+    vcpu_from_record(&rec, &c->state);
     d->vcpus++;
     c->vcpu_open = true;
     c->vcpu_domain = rec.domain;
@@ -262,13 +264,15 @@ static int close_vcpu(struct checker *c)
     if (c->vcpu_open && !c->msrs) {
         return check_bad(c, "VCPU: its MSRS are missing");
     }
+    if (c->vcpu_open && vcpu_state_check(&c->state) != 0) {
+        return check_bad(c, "VCPU, MSRS: registers that no guest can have here");
+    }
     c->vcpu_open = false;
     return 0;
 }
 
 static int check_msrs(struct checker *c, const struct stream_item *item)
 {
-    struct vcpu_state scratch;
     struct lu_rec_msrs rec;
 
     if (item->length < sizeof(rec)) {
@@ -284,7 +288,7 @@ static int check_msrs(struct checker *c, const struct stream_item *item)
         struct lu_msr msr;
 
         memcpy(&msr, item->data + sizeof(rec) + i * sizeof(msr), sizeof(msr));
-        if (msr_from_record(&msr, &scratch) != 0) {
+        if (msr_from_record(&msr, &c->state) != 0) {
             return check_bad(c, "MSRS: an MSR that this image does not know");
         }
     }
@@ -321,6 +325,9 @@ static int check_xsave(struct checker *c, const struct stream_item *item)
     }
     if (!xsave_image_good(item->data + sizeof(rec), rec.features)) {
         return check_bad(c, "XSAVE: not an image in standard format");
+    }
+    if (context_check_xsave(item->data + sizeof(rec), rec.bytes) != 0) {
+        return check_bad(c, "XSAVE: an image that this CPU does not load");
     }
     c->xsave = true;
     return 0;

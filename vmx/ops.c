@@ -134,4 +134,5 @@ const struct hvm_ops vmx_ops = {
     .skip = vmx_skip,
     .state_save = vmx_state_save,
     .state_load = vmx_state_load,
+    .state_check = vmx_state_check,
 };

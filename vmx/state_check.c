@@ -10,11 +10,12 @@
 #include "vmx_priv.h"
 
 #include "hv/errno.h"
+#include "hv/exit.h"
 #include "hw/vmx.h"
 #include "hw/x86.h"
 
 #define RFLAGS_KNOWN 0x003f7fd7UL
-#define PDPTE_RESERVED (BITS(63, 52) | BITS(8, 5) | BITS(2, 1))
+#define PDPTE_RESERVED (BITS(8, 5) | BITS(2, 1))
 #define LIMIT_LOW 0xfffU
 #define LIMIT_HIGH 0xfff00000U
 
@@ -32,6 +33,7 @@ static bool is_high_clear(uint64_t value)
 static bool control_registers_good(const struct vcpu_state *s)
 {
     bool long_mode = (s->cr0 & CR0_PG) && (s->efer & EFER_LME);
+    uint64_t above_memory = BITS(63, guest_maxphyaddr());
 
     if (!is_high_clear(s->cr0) || (s->cr0 & (CR0_PG | CR0_PE)) == CR0_PG ||
         (s->cr0 & (CR0_NW | CR0_CD)) == CR0_NW) {
@@ -42,11 +44,11 @@ static bool control_registers_good(const struct vcpu_state *s)
         return false;
     }
     if ((long_mode && !(s->cr4 & CR4_PAE)) || (!long_mode && (s->cr4 & CR4_PCIDE)) ||
-        (s->cr3 & BITS(63, 52))) {
+        (s->cr3 & above_memory)) {
         return false;
     }
     for (size_t i = 0; vmx_pae_paging(s->cr0, s->cr4, s->efer) && i < ARRAY_SIZE(s->pdpte); i++) {
-        if ((s->pdpte[i] & PTE_P) && (s->pdpte[i] & PDPTE_RESERVED)) {
+        if ((s->pdpte[i] & PTE_P) && (s->pdpte[i] & (above_memory | PDPTE_RESERVED))) {
             return false;
         }
     }

@@ -147,11 +147,22 @@ void context_set_cr2(struct vcpu_context *ctx, uint64_t cr2)
     write_cr2(cr2);
 }
 
-int context_set_xsave(struct vcpu_context *ctx, const void *image, size_t bytes)
+/* The CPU tells which bits of MXCSR it has when it saves. */
+static uint32_t mxcsr_mask(void)
+{
+    static uint8_t legacy[XSAVE_HEADER_END] __attribute__((aligned(64)));
+    uint32_t mask;
+
+    xsave(legacy, XCR0_X87 | XCR0_SSE);
+    memcpy(&mask, legacy + XSAVE_MXCSR_MASK, sizeof(mask));
+    return mask != 0 ? mask : MXCSR_MASK_DEFAULT;
+}
+
+int context_check_xsave(const void *image, size_t bytes)
 {
     const uint8_t *in = image;
     uint64_t features;
-    uint32_t mxcsr, mask;
+    uint32_t mxcsr;
 
     if (bytes < XSAVE_HEADER_END || bytes > host_xsave_bytes) {
         return -EINVAL;
@@ -165,13 +176,17 @@ int context_set_xsave(struct vcpu_context *ctx, const void *image, size_t bytes)
             return -EINVAL; /* compacted format or reserved bits */
         }
     }
-    xsave(ctx->xsave, host_xcr0); /* tells the CPU's own MXCSR mask */
-    memcpy(&mask, (uint8_t *)ctx->xsave + XSAVE_MXCSR_MASK, sizeof(mask));
     memcpy(&mxcsr, in + XSAVE_MXCSR, sizeof(mxcsr));
-    if (mxcsr & ~(mask != 0 ? mask : MXCSR_MASK_DEFAULT)) {
-        return -EINVAL;
+    return (mxcsr & ~mxcsr_mask()) ? -EINVAL : 0;
+}
+
+int context_set_xsave(struct vcpu_context *ctx, const void *image, size_t bytes)
+{
+    int rc = context_check_xsave(image, bytes);
+
+    if (rc == 0) {
+        memset(ctx->xsave, 0, host_xsave_bytes);
+        memcpy(ctx->xsave, image, bytes);
     }
-    memset(ctx->xsave, 0, host_xsave_bytes);
-    memcpy(ctx->xsave, in, bytes);
-    return 0;
+    return rc;
 }

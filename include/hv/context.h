@@ -25,7 +25,8 @@ void context_set_xcr0(struct vcpu_context *ctx, uint64_t xcr0);
 void context_set_cr2(struct vcpu_context *ctx, uint64_t cr2);
 
 /* An XSAVE image (standard format) that came from outside: 0, or -EINVAL when XRSTOR would
- * fault. */
+ * fault. Check: the same answer, and nothing is changed. */
+MUST_CHECK int context_check_xsave(const void *image, size_t bytes);
 MUST_CHECK int context_set_xsave(struct vcpu_context *ctx, const void *image, size_t bytes);
 
 #endif

@@ -123,10 +123,15 @@ struct hvm_ops {
     /* The part of the neutral state that the backend holds (all but ctx); gpr[] included. */
     void (*state_save)(struct vcpu *v, struct vcpu_state *state);
     int (*state_load)(struct vcpu *v, const struct vcpu_state *state);
+    /* Would state_load() take it? 0 or -EINVAL. Also before cpu_on(). */
+    int (*state_check)(const struct vcpu_state *state);
 };
 
 /* Chosen once by hvm_init(); NULL when the CPU has nothing that molt can use. */
 extern const struct hvm_ops *hvm;
+
+/* The backend that hvm_init() will turn on, or has; NULL when there is none. Changes nothing. */
+const struct hvm_ops *hvm_find(void);
 
 /* Picks the backend and turns it on for the boot CPU; prints which, or what is missing. */
 void hvm_init(void);

@@ -138,6 +138,10 @@ void vcpu_destroy(struct vcpu *vcpu);
 MUST_CHECK int domain_add_vcpus(struct domain *domain, unsigned int n,
                                 const struct vcpu_state *first);
 
+/* Would vcpu_set_state() take it under the backend that there is or will be? 0 or -EINVAL. Changes
+ * nothing; before hvm_init() too. */
+MUST_CHECK int vcpu_state_check(const struct vcpu_state *state);
+
 /* The whole neutral state of a stopped vCPU, and back. Set: 0 or -EINVAL. */
 void vcpu_get_state(struct vcpu *vcpu, struct vcpu_state *state);
 MUST_CHECK int vcpu_set_state(struct vcpu *vcpu, const struct vcpu_state *state);

@@ -270,6 +270,15 @@ static uint64_t some_order(copy_t *c, uint32_t order)
     X(vcpu_segment, VCPU->segments[7].reserved = 1, "VCPU: reserved fields")                       \
     X(vcpu_segment2, VCPU->segments[0].reserved2 = 1, "VCPU: reserved fields")                     \
     X(vcpu_twice, twice(c, LU_REC_VCPU), "VCPU: its MSRS are missing")                             \
+    X(vcpu_backend, VCPU->rip = FAKE_BAD_RIP, "VCPU, MSRS: registers that no guest")               \
+    X(vcpu_cr0, VCPU->cr0 |= BIT(8), "VCPU, MSRS: registers that no guest")                        \
+    X(vcpu_cr4, VCPU->cr4 |= CR4_VMXE, "VCPU, MSRS: registers that no guest")                      \
+    X(vcpu_efer, VCPU->efer |= BIT(12), "VCPU, MSRS: registers that no guest")                     \
+    X(vcpu_xcr0, VCPU->xcr0 = 0, "VCPU, MSRS: registers that no guest")                            \
+    X(vcpu_cr8, VCPU->cr8 = 16, "VCPU, MSRS: registers that no guest")                             \
+    X(vcpu_dr7, VCPU->dr7 |= BIT(32), "VCPU, MSRS: registers that no guest")                       \
+    X(msr_lstar, MSR(1)->value = BIT(47), "VCPU, MSRS: registers that no guest")                   \
+    X(msr_pat, MSR(9)->value = 2, "VCPU, MSRS: registers that no guest")                           \
     X(msrs_short, to_length(c, LU_REC_MSRS, 7), "MSRS: too short")                                 \
     X(msrs_uneven, longer(c, LU_REC_MSRS, 8), "MSRS: wrong vCPU or count")                         \
     X(msrs_more, MSRS->count++, "MSRS: wrong vCPU or count")                                       \
@@ -294,6 +303,7 @@ static uint64_t some_order(copy_t *c, uint32_t order)
     X(xsave_bitmap, XSAVE->features = 3, "XSAVE: not an image in standard format")                 \
     X(xsave_compact, ((uint8_t *)(XSAVE + 1))[527] = 0x80, "XSAVE: not an image in standard")      \
     X(xsave_header, ((uint8_t *)(XSAVE + 1))[575] = 1, "XSAVE: not an image in standard format")   \
+    X(xsave_mxcsr, ((uint8_t *)(XSAVE + 1))[27] = 1, "XSAVE: an image that this CPU")              \
     X(xsave_early, move_behind(c, LU_REC_XSAVE, LU_REC_VUART, 0), "XSAVE: wrong vCPU or size")     \
     X(console_short, to_length(c, LU_REC_CONSOLE, 7), "CONSOLE: doubled or too short")             \
     X(console_twice, twice(c, LU_REC_CONSOLE), "CONSOLE: doubled or too short")                    \
@@ -423,6 +433,27 @@ static void test_restore_check__each_thing_wrong__refused_and_nothing_changed(vo
     }
 }
 
+/* The new image checks before it turns virtualization on; without any, registers are only kept. */
+static void test_restore_check__registers__by_the_backend_to_come(void **state)
+{
+    const struct hvm_ops *backends[] = {&fake_hvm_ops, NULL};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
+        copy_t changed = duplicate(&good), *c = &changed;
+        const char *why = "";
+        size_t length;
+
+        VCPU->rip = FAKE_BAD_RIP;
+        hvm = NULL;
+        fake_hvm.found = backends[i];
+        uint8_t *stream = copy_build(c, &length);
+        assert_int_equal(check(stream, length, &why), backends[i] != NULL ? -EBADMSG : 0);
+        free(stream);
+        copy_free(c);
+    }
+}
+
 static void test_restore_check__unknown_mandatory_record__eproto(void **state)
 {
     struct world_count before = world_count();
@@ -548,6 +579,8 @@ int main(void)
             test_restore_check__good_stream__accepted_and_frames_claimed_once, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_restore_check__each_thing_wrong__refused_and_nothing_changed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_restore_check__registers__by_the_backend_to_come,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_restore_check__unknown_mandatory_record__eproto, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_restore_check__frames_of_a_vcpu_without_msrs__accepted,

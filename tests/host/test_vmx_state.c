@@ -27,6 +27,11 @@ uint64_t guest_cr4_allowed(void)
     return CR4_PAE | CR4_PSE | CR4_PGE | CR4_PCIDE | CR4_OSFXSR;
 }
 
+unsigned int guest_maxphyaddr(void)
+{
+    return 40;
+}
+
 uint64_t guest_efer_allowed(void)
 {
     return EFER_SCE | EFER_LME | EFER_NXE;
@@ -135,7 +140,8 @@ static const struct {
     SPOIL(cr0, CR0_PG | CR0_PE | CR0_NW),
     SPOIL(cr0, CR0_PE), /* LMA without paging */
     SPOIL(cr3, BIT(52)),
-    SPOIL(cr4, 0), /* long mode without PAE */
+    SPOIL(cr3, BIT(40)), /* above the physical addresses */
+    SPOIL(cr4, 0),       /* long mode without PAE */
     SPOIL(cr4, CR4_PAE | CR4_VMXE),
     SPOIL(cr4, CR4_PAE | BIT(40)),
     SPOIL(efer, EFER_LME),
@@ -193,6 +199,10 @@ static void test_vmx_state_check__one_flaw__refused(void **state)
     }
     struct vcpu_state s = pae32();
     s.pdpte[3] = PTE_P | PTE_W;
+    assert_int_equal(vmx_state_check(&s), -EINVAL);
+    s.pdpte[3] = PTE_P | BIT(39);
+    assert_int_equal(vmx_state_check(&s), 0);
+    s.pdpte[3] = PTE_P | BIT(40);
     assert_int_equal(vmx_state_check(&s), -EINVAL);
     s = flat32();
     s.rip = BIT(32);

@@ -16,6 +16,7 @@
 
 uint64_t guest_cr4_allowed(void);
 uint64_t guest_efer_allowed(void);
+unsigned int guest_maxphyaddr(void);
 
 #define LOW_END GIB(3)
 #define HIGH_START GIB(4)
@@ -123,6 +124,11 @@ void vcpu_state_reset(struct vcpu_state *s)
 uint64_t guest_cr4_allowed(void)
 {
     return CR4_PAE | CR4_PSE | CR4_PGE;
+}
+
+unsigned int guest_maxphyaddr(void)
+{
+    return 46;
 }
 
 uint64_t guest_efer_allowed(void)

@@ -31,6 +31,7 @@ void fake_hvm_reset(bool present)
     fake_xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
     fake_xsave_bytes = 832;
     hvm = present ? &fake_hvm_ops : NULL;
+    fake_hvm.found = hvm;
 }
 
 struct vcpu_state *fake_hvm_state(struct vcpu *v)
@@ -217,14 +218,27 @@ static void state_save(struct vcpu *v, struct vcpu_state *state)
     *state = s;
 }
 
+static int state_check(const struct vcpu_state *state)
+{
+    return state->rip == FAKE_BAD_RIP ? -EINVAL : 0;
+}
+
 static int state_load(struct vcpu *v, const struct vcpu_state *state)
 {
     fake_hvm.loads++;
+    if (state_check(state) != 0) {
+        return -EINVAL;
+    }
     if (fake_hvm.fail_state_load != 0) {
         return fake_hvm.fail_state_load;
     }
     *fake_hvm_state(v) = *state;
     return 0;
+}
+
+const struct hvm_ops *hvm_find(void)
+{
+    return fake_hvm.found;
 }
 
 struct hvm_features hvm_features = {true, true};
@@ -247,6 +261,7 @@ const struct hvm_ops fake_hvm_ops = {
     .skip = skip,
     .state_save = state_save,
     .state_load = state_load,
+    .state_check = state_check,
 };
 
 /* ---- hv/context.h ---- */
@@ -291,7 +306,7 @@ void context_set_cr2(struct vcpu_context *ctx, uint64_t cr2)
     ctx->cr2 = cr2;
 }
 
-int context_set_xsave(struct vcpu_context *ctx, const void *image, size_t bytes)
+int context_check_xsave(const void *image, size_t bytes)
 {
     const uint8_t *in = image;
     uint64_t features;
@@ -310,7 +325,16 @@ int context_set_xsave(struct vcpu_context *ctx, const void *image, size_t bytes)
             return -EINVAL;
         }
     }
-    memset(ctx->xsave, 0, fake_xsave_bytes);
-    memcpy(ctx->xsave, in, bytes);
     return 0;
+}
+
+int context_set_xsave(struct vcpu_context *ctx, const void *image, size_t bytes)
+{
+    int rc = context_check_xsave(image, bytes);
+
+    if (rc == 0) {
+        memset(ctx->xsave, 0, fake_xsave_bytes);
+        memcpy(ctx->xsave, image, bytes);
+    }
+    return rc;
 }

@@ -14,6 +14,7 @@
 #include "hv/percpu.h"
 
 #define FAKE_MAPS_MAX 32U
+#define FAKE_BAD_RIP UINT64_C(0xbadbadbadbad) /* the backend takes no state with it */
 
 struct fake_map {
     uint64_t gfn, mfn;
@@ -28,6 +29,7 @@ struct fake_hvm {
     unsigned int skipped;               /* bytes, of the last skip() */
     /* What shall happen: error numbers, 0 for success. */
     int fail_domain_init, fail_vcpu_init, fail_state_load, fail_map;
+    const struct hvm_ops *found; /* by hvm_find() */
     /* Answers run(); without it a timer exit. */
     void (*run)(struct vcpu *v, uint64_t slice, struct hvm_exit *exit);
 };

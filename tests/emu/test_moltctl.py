@@ -205,3 +205,98 @@ def test_moltctl__typed_over_updates__nothing_lost_doubled_or_reordered(shell):
     assert code != 0, lines
     sh.run("wait")
     assert power_off(sh) == 0
+
+
+def check_hello(lines):
+    """Every line of hello is there, once and in order."""
+    assert [line.split(":")[0] for line in lines] == [f"hello {n + 1}" for n in range(len(lines))]
+
+
+def test_moltctl__domains__created_paused_watched_destroyed(shell):
+    """The whole life of a domain, over updates, and what is refused."""
+    sh = shell("moltctl-domains")
+    hello = "create two --kernel /lib/molt/hello.elf --mem 20M"
+    new, code = sh.json("moltctl " + hello)
+    assert code == 0 and (new["name"], new["state"], new["vcpus"]) == ("two", "new", 1)
+    assert new["memory_bytes"] == 20 << 20
+    for command, error in (
+        (hello, "EEXIST"),
+        ("create three --kernel /etc/passwd --mem 20M", "ENOEXEC"),
+        ("create three --kernel /lib/molt/hello.elf --mem 100G", "ENOMEM"),
+        ("create no/good --kernel /lib/molt/hello.elf", "EINVAL"),
+        ("create three --kernel /nowhere", "failed"),
+        ("resume two", "EINVAL"),
+        ("pause two", "EINVAL"),
+        ("pause control", "EPERM"),
+        ("destroy control", "EPERM"),
+        ("stat nobody", "ENOENT"),
+        ("start worker", "EINVAL"),
+    ):
+        value, code = sh.json("moltctl " + command)
+        assert code == 1 and value["error"] == error and value["text"], (command, value)
+    names = [domain["name"] for domain in sh.json("moltctl list")[0]]
+    assert names == ["control", "worker", "two"]
+
+    assert sh.json("moltctl start two")[0]["state"] == "running"
+    sh.child.expect(r"\[two\] hello \d+: molt 0\.1\.0", COMMAND_SECONDS)
+    sh.update(IMAGES[0])
+    sh.child.expect(r"\[two\] hello \d+: molt 0\.2\.0", COMMAND_SECONDS)
+    assert sh.json(f"moltctl pause {new['id']}")[0]["state"] == "paused"
+    still = sh.json("moltctl stat two")[0]
+    sh.update(IMAGES[1])
+    assert sh.json("moltctl list")[0][2]["state"] == "paused"
+    sh.run("sleep 3")
+    dump = sh.json("moltctl console two --dump")[0]
+    assert dump["from"] == 0 and dump["to"] == len(dump["text"]) == still["console_bytes"]
+    said = dump["text"].splitlines()
+    check_hello(said)
+    assert sh.run("moltctl console two --dump")[0] == said
+    assert sh.json("moltctl stat two")[0]["console_bytes"] == still["console_bytes"]
+    assert sum(still["extents"].values()) > 0 and sum(still["exits"].values()) > 0
+    assert sum(int(size) * n for size, n in still["extents"].items()) == 20 << 20
+
+    assert sh.json("moltctl resume two")[0]["state"] == "running"
+    sh.child.expect(r"\[two\] hello \d+: molt 0\.1\.0", COMMAND_SECONDS)
+    sh.child.line("moltctl console two")
+    sh.child.expect(r"\[control\] hello 1: ", COMMAND_SECONDS)  # from the start
+    sh.child.expect(rf"\[control\] hello {len(said) + 3}: ", COMMAND_SECONDS)  # and goes on
+    sh.child.type("\x1c")  # Ctrl-\\, since Ctrl-] is the runner's own
+    sh.child.expect(re.escape(PROMPT), COMMAND_SECONDS)
+    more, _ = sh.run("moltctl console two --dump")
+    check_hello(more)
+    assert len(more) >= len(said) + 3 and more[: len(said)] == said
+    assert sh.run("moltctl destroy two") == ([], 0)
+    assert sh.json("moltctl stat two")[0]["error"] == "ENOENT"
+    # The name is free again, and so is the memory: more often than all would fit at once.
+    command = f"moltctl {hello} --start && moltctl destroy two || echo failed"
+    lines, code = sh.run(f"for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18; do {command}; done",
+                         2 * COMMAND_SECONDS)
+    assert code == 0 and "failed" not in lines, lines
+    assert power_off(sh) == 0
+
+
+def test_moltctl__console__typed_into_over_updates(shell):
+    """Keys through moltctl to another domain's UART, in pieces, while updates are made."""
+    sh = shell("moltctl-console")
+    sh.run("moltctl create echo --kernel /lib/molt/echo.elf --mem 20M --start")
+    sh.child.line("for i in molt-next molt molt-next molt molt-next molt; do sleep 1;"
+                  " moltctl update /lib/molt/$i.elf >/tmp/last 2>&1 || touch /tmp/failed; done &")
+    sh.child.expect(re.escape(PROMPT))
+    sh.child.line("moltctl console echo")
+    sh.child.expect(r"\[control\] echo: ready", COMMAND_SECONDS)
+    for number in range(1, 7):
+        line = "".join(chr(97 + (n * number) % 26) for n in range(60))
+        for at in range(0, len(line), 5):
+            sh.child.type(line[at : at + 5])
+            time.sleep(0.1)
+        sh.child.type("\r")
+        sh.child.expect(rf"\[control\] heard {number}: {line}\r?\n", COMMAND_SECONDS)
+    sh.child.line("bye")
+    sh.child.expect(r"\[control\] heard 7: bye", COMMAND_SECONDS)
+    sh.child.expect(r"\[control\] \[exited\]", COMMAND_SECONDS)
+    sh.run("wait")
+    assert sh.run("ls /tmp/failed")[1] != 0
+    domain = sh.json("moltctl list")[0][2]
+    assert (domain["name"], domain["state"], domain["exit_code"]) == ("echo", "exited", 0)
+    assert sh.json("moltctl status")[0]["updates"] == 6
+    assert power_off(sh) == 0

@@ -9,7 +9,7 @@ MOLTCTL_CFLAGS := -std=c11 -D_GNU_SOURCE -O2 -static -s -ffile-prefix-map=$(CURD
 
 LINUX := $(BUILD)/linux
 # /lib/molt in the control guest.
-LINUX_FILES := $(IMAGES) $(BUILD)/guests/hello.elf $(BUILD)/guests/worker.elf
+LINUX_FILES := $(IMAGES) $(addprefix $(BUILD)/guests/,hello.elf worker.elf echo.elf)
 
 $(BUILD)/moltctl: $(MOLTCTL_SRC) $(wildcard tools/moltctl/*.h) include/public/hypercall.h \
     tools/linux/linux.mk

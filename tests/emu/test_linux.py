@@ -188,6 +188,28 @@ CASES = [
         timeout=900, soak=True),
 ]
 
+SEVERAL_CPUS = False  # TODO: as soon as guests have several vCPUs and molt uses several CPUs
+if SEVERAL_CPUS:
+    CASES += [
+        Case("linux-updates-2-cpus", "bochs", cpus=2, mem="768M", updates=20, interval=200,
+            prepare=setup, guests=[control(22000), WORKER, *TWO_LINUX],
+            checks=[all_exited("control", "worker", "linux1", "linux2"), passed("linux1", LOAD),
+                    passed("linux2", LOAD), no_complaints("linux1", "linux2"), *UPDATED,
+                    updated_under_load(20, "linux1", "linux2")],
+            timeout=400, seconds=80),
+        Case("linux-smp-2-cpus", "bochs", cpus=2, mem="768M", updates=20, interval=300,
+            prepare=setup,
+            guests=[control(15000), linux("quiet molt.seconds=14 molt.cpus=2", vcpus=2)],
+            checks=[all_exited("control", "linux"), passed("linux", SMP), no_complaints("linux"),
+                    *UPDATED, updated_under_load(20, "linux")],
+            timeout=400, seconds=80),
+        Case("linux-smp-1-cpu", "bochs", mem="512M", updates=3, interval=500, prepare=setup,
+            guests=[control(14000), linux("quiet molt.seconds=5 molt.cpus=2", vcpus=2)],
+            checks=[all_exited("control", "linux"), passed("linux", SMP), no_complaints("linux"),
+                    *UPDATED, updated_under_load(1, "linux")],
+            timeout=240, seconds=30),
+    ]
+
 
 @pytest.mark.parametrize("case", map(parameter, CASES))
 def test_linux(case, case_run):

@@ -269,8 +269,7 @@ def test_moltctl__domains__created_paused_watched_destroyed(shell):
     assert sh.json("moltctl stat two")[0]["error"] == "ENOENT"
     # The name is free again, and so is the memory: more often than all would fit at once.
     command = f"moltctl {hello} --start && moltctl destroy two || echo failed"
-    lines, code = sh.run(f"for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18; do {command}; done",
-                         2 * COMMAND_SECONDS)
+    lines, code = sh.run(f"for i in $(seq 18); do {command}; done", 2 * COMMAND_SECONDS)
     assert code == 0 and "failed" not in lines, lines
     assert power_off(sh) == 0
 

@@ -20,6 +20,7 @@ HELLO = guest("hello", "mem=20M")
 CONTROL = guest("control", "mem=32M", "control")
 CONTROL_BOTH = guest("control", "mem=48M", "control", *BOTH, cmdline="source=both")
 WORKERS = [guest(f"worker{n}", "mem=64M", file="worker", cmdline=f"seed={n}") for n in range(1, 5)]
+FLOOD = guest("flood%d", "mem=20M", file="flood", cmdline="lines=%d %s")
 PLAIN32 = guest("plain32", "mem=32M")
 WORKER64 = guest("worker64", "mem=32M")
 
@@ -114,6 +115,38 @@ def ticks_in_order(run):
     for name in run.log.guests:
         ticks = run.log.ticks(name)
         assert ticks == list(range(1, len(ticks) + 1)), f"{name}: {ticks}"
+
+
+def lines_in_order(name, count):
+    """Every line that the flooding payload has printed, once, in its order."""
+
+    def check(run):
+        texts = run.log.guests[name]
+        found = [int(match.group(1)) for match in map(_LINE.match, texts) if match]
+        assert found == list(range(1, count + 1)), f"{name}: {len(found)} lines, not 1 to {count}"
+
+    return check
+
+
+_LINE = re.compile(r"line n=(\d+) .* crc=[0-9a-f]{8}$")
+
+
+def all_given_back(run):
+    """With no child there, memory is as at the boot, and at the end as after the first update."""
+    boot, first, *others, last = run.log.memory
+    assert len(others) == len(run.log.ok) - 2
+    assert first == last
+    assert {**boot, "heap": ""} == {**last, "heap": ""}
+    assert all(line["preserved"] != last["preserved"] for line in others)  # with a child
+
+
+def lives_of_a_child(run):
+    """A domain made by hypercall was there at updates in each of its states, and ran after them."""
+    texts = run.log.guests["control"]
+    for state in ("gone", "new", "loaded", "running", "paused"):
+        assert any(re.match(rf"update n=\d+ child={state} ", text) for text in texts), state
+    starts = [text for text in run.log.guests["child"] if text.startswith("worker domain=")]
+    assert len(starts) == len(run.log.ok)
 
 
 def images_take_turns(run):
@@ -383,6 +416,20 @@ CASES = [
         guests=[guest("refuse", "mem=64M", "control", NEXT), WORKERS[0]],
         checks=[ticks_in_order, refused_with_reasons, all_exited("refuse", "worker1")],
         timeout=120, seconds=15),
+    # domains by hypercall, and updates in the middle of their lives
+    Case("domains", "bochs", updates=18, interval=100, append="end=control",
+        guests=[guest("control", "mem=48M", "control", "module=" + built("guests/worker.elf"),
+                      file="domains")],
+        checks=[images_take_turns, all_given_back, lives_of_a_child,
+                all_exited("control")],
+        timeout=120, seconds=12),
+    # two guests that print all the time, one that has a line now and then
+    Case("flood", "bochs", updates=12, interval=200,
+        guests=[CONTROL, FLOOD % (1, 800, "width=20"), FLOOD % (2, 500, "width=170"),
+                FLOOD % (3, 60, "every=50 longest=100")],
+        checks=[images_take_turns, lines_in_order("flood1", 800), lines_in_order("flood2", 500),
+                lines_in_order("flood3", 60), all_exited("control", "flood1", "flood2", "flood3")],
+        timeout=150, seconds=20),
     # memory is the same, byte for byte
     Case("digest", "tcg", updates=3, interval=20, append="digest", guests=RANDOM,
         checks=[*MEMORY, digests_equal], seconds=6),

@@ -41,6 +41,8 @@ GUEST_OBJS_control := control.o lib/image.o lib/mempat.o lib/gpr.o lib/gprwin.o 
     lib/fpuwin.o lib/cpustate.o
 GUEST_OBJS_refuse := refuse.o lib/image.o
 GUEST_OBJS_crash := crash.o
+GUEST_OBJS_domains := domains.o lib/image.o
+GUEST_OBJS_flood := flood.o
 GUEST_OBJS_exits := exits.o
 GUEST_OBJS_echo := echo.o
 GUEST_OBJS_probe := probe.o probe/cpuid.o probe/msr.o probe/cr.o probe/ports.o probe/uart.o \
@@ -51,6 +53,7 @@ GUEST_OBJS_irqexact := irqexact.o irqexact/irq.o irqexact/alone.o irqexact/timer
 GUEST_OBJS_plain32 := plain32.o lib/duty.o lib/mempat.o lib/cpu32.o lib/regs32.o lib/state32.o
 
 GUEST_NAMES64 := hello worker control refuse crash probe exits irqexact echo
+GUEST_NAMES64 += domains flood
 GUESTS := $(patsubst %,$(GUEST_OUT)/%.elf,$(GUEST_NAMES64) worker64 plain32)
 
 .PHONY: guests

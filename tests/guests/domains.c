@@ -3,8 +3,8 @@
  * A control guest that makes other guests out of its first module, again and again: creates, loads,
  * starts, pauses, resumes, watches and destroys them, and updates molt in the middle of that.
  *
- * Command line: updates=N, one in each round (5), interval=MS that a child runs (100), memory=MIB of
- * a child (24), seed=N. In the first and in the last round the update finds no child, so that the
+ * Command line: updates=N, one in each round (5), interval=MS that a child runs (100), memory=MIB
+ * of a child (24), seed=N. In the first and in the last round the update finds no child, so that the
  * accounts of memory after these two must be equal.
  */
 #include "lib/bootinfo.h"

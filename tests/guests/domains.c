@@ -4,8 +4,8 @@
  * starts, pauses, resumes, watches and destroys them, and updates molt in the middle of that.
  *
  * Command line: updates=N, one in each round (5), interval=MS that a child runs (100), memory=MIB
- * of a child (24), seed=N. In the first and in the last round the update finds no child, so that the
- * accounts of memory after these two must be equal.
+ * of a child (24), seed=N. In the first and in the last round the update finds no child, so that
+ * the accounts of memory after these two must be equal.
  */
 #include "lib/bootinfo.h"
 #include "lib/clock.h"

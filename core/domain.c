@@ -89,9 +89,15 @@ static void vcpus_down(struct domain *d)
     }
 }
 
+/* It has ended: by another of its vCPUs, whose last exits come one after the other. */
+static bool is_over(const struct domain *d)
+{
+    return d->state == DOMAIN_EXITED || d->state == DOMAIN_STOPPED || d->state == DOMAIN_DYING;
+}
+
 void domain_exit(struct domain *d, uint32_t code)
 {
-    if (d->state == DOMAIN_DYING) { /* its last exit, on another CPU */
+    if (is_over(d)) {
         return;
     }
     d->state = DOMAIN_EXITED;
@@ -108,7 +114,7 @@ void domain_stop(struct domain *d, const char *fmt, ...)
     char reason[160];
     va_list args;
 
-    if (d->state == DOMAIN_DYING) {
+    if (is_over(d)) {
         return;
     }
     va_start(args, fmt);

@@ -9,6 +9,7 @@
 #include "hv/domain.h"
 #include "hv/exit.h"
 #include "hv/guest_walk.h"
+#include "hv/printk.h"
 #include "hv/sched.h"
 #include "hv/vuart.h"
 #include "hw/ports.h"
@@ -47,6 +48,17 @@ static uint64_t port_read(struct domain *d, uint16_t port, unsigned int size)
     return floating;
 }
 
+/* Both end the domain, for good and without a fault; the operator sees which it was. */
+static void end_by_acpi(struct domain *d, const char *how)
+{
+    bool first = d->state == DOMAIN_RUNNING;
+
+    domain_exit(d, 0);
+    if (first) {
+        printk("domain %s %s", d->name, how);
+    }
+}
+
 static enum outcome port_write(struct domain *d, uint16_t port, unsigned int size, uint64_t value)
 {
     if (is_vuart(port)) {
@@ -58,10 +70,10 @@ static enum outcome port_write(struct domain *d, uint16_t port, unsigned int siz
     }
     switch (acpi_port_write(port, size, (uint32_t)value)) {
     case ACPI_RESET:
-        domain_exit(d, 0); /* a reboot ends the domain */
+        end_by_acpi(d, "rebooted: it does not start again");
         return DONE;
     case ACPI_POWER_OFF:
-        domain_exit(d, 0);
+        end_by_acpi(d, "powered off");
         return DONE;
     default:
         break;

@@ -9,7 +9,7 @@ import threading
 import pytest
 from conftest import ROOT, Case, built
 from test_cases import (
-    BOCHS_DATE, CONTROL, all_exited, guest, images_take_turns, no_frame_lost, parameter,
+    BOCHS_DATE, CONTROL, all_exited, guest, images_take_turns, molt_line, no_frame_lost, parameter,
     ticks_in_order,
 )
 

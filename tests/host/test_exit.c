@@ -585,6 +585,51 @@ static void test_io_write__console_full__instruction_again(void **state)
     assert_skipped();
 }
 
+/* ACPI: the domain ends with code 0 in either way, and a line tells them apart. */
+static void test_io_write__acpi__reboot_and_power_off_told_apart(void **state)
+{
+    static const struct {
+        uint16_t port;
+        uint8_t value;
+        const char *line;
+    } rows[] = {{0xcf9, 0x06, "domain guest rebooted: it does not start again"},
+                {0x600, 0x34, "domain guest powered off"}};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        (void)setup(NULL);
+        v->gpr[GPR_RAX] = rows[i].value;
+        io(rows[i].port, 1, false);
+        assert_skipped();
+        assert_int_equal(d->state, DOMAIN_EXITED);
+        assert_int_equal(d->exit_code, 0);
+        assert_true(fake_printed("domain guest exit=0"));
+        assert_true(fake_printed(rows[i].line));
+        assert_false(fake_printed(rows[1 - i].line));
+    }
+}
+
+/* The last exits of other vCPUs change nothing any more. */
+static void test_end__twice__the_first_counts(void **state)
+{
+    (void)state;
+    domain_exit(d, 7);
+    domain_exit(d, 8);
+    domain_stop(d, "too late");
+    v->gpr[GPR_RAX] = 0x06;
+    io(0xcf9, 1, false);
+    assert_int_equal(d->state, DOMAIN_EXITED);
+    assert_int_equal(d->exit_code, 7);
+    assert_int_equal(fake_ended_domains, 1);
+    assert_false(fake_printed("domain guest rebooted: it does not start again"));
+    (void)setup(NULL);
+    domain_stop(d, "first");
+    domain_stop(d, "second");
+    domain_exit(d, 0);
+    assert_int_equal(d->state, DOMAIN_STOPPED);
+    assert_int_equal(fake_ended_domains, 1);
+}
+
 static void test_io_write__0xf4__exit_code_by_size(void **state)
 {
     static const struct {
@@ -707,6 +752,8 @@ int main(void)
         TEST(test_io_write__uart_and_nothing__skipped),
         TEST(test_io_write__console_full__instruction_again),
         TEST(test_io_write__0xf4__exit_code_by_size),
+        TEST(test_io_write__acpi__reboot_and_power_off_told_apart),
+        TEST(test_end__twice__the_first_counts),
         TEST(test_string_io__outs__bytes_in_order_and_registers_moved),
         TEST(test_string_io__ins__from_the_fifo_to_memory),
         TEST(test_string_io__long__in_batches_without_loss),

@@ -70,6 +70,16 @@ unsigned int guest_maxphyaddr(void)
     return known;
 }
 
+bool guest_has_pse36(void)
+{
+    return host_cpuid(1, 0).edx & CPUID_1_EDX_PSE36;
+}
+
+bool guest_has_1g_pages(void)
+{
+    return host_cpuid(0x80000001U, 0).edx & CPUID_81_EDX_PDPE1GB;
+}
+
 uint64_t guest_xcr0_allowed(void)
 {
     return host_guest_xcr0();

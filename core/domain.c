@@ -281,6 +281,40 @@ int domain_write(struct domain *d, uint64_t gpa, const void *buf, uint64_t len)
     return 0;
 }
 
+int domain_read_entry(struct domain *d, uint64_t gpa, unsigned int bytes, uint64_t *value)
+{
+    uint64_t run;
+    void *entry = guest_run(d, gpa, bytes, &run);
+
+    if (entry == NULL || run < bytes) {
+        return -EFAULT;
+    }
+    *value = bytes == sizeof(uint64_t) ? __atomic_load_n((uint64_t *)entry, __ATOMIC_RELAXED)
+                                       : __atomic_load_n((uint32_t *)entry, __ATOMIC_RELAXED);
+    return 0;
+}
+
+int domain_swap_entry(struct domain *d, uint64_t gpa, unsigned int bytes, uint64_t old,
+                      uint64_t new)
+{
+    uint32_t old32 = (uint32_t)old;
+    uint64_t run;
+    void *entry = guest_run(d, gpa, bytes, &run);
+    bool same;
+
+    if (entry == NULL || run < bytes) {
+        return -EFAULT;
+    }
+    if (bytes == sizeof(uint64_t)) {
+        same = __atomic_compare_exchange_n((uint64_t *)entry, &old, new, false, __ATOMIC_RELAXED,
+                                           __ATOMIC_RELAXED);
+    } else {
+        same = __atomic_compare_exchange_n((uint32_t *)entry, &old32, (uint32_t) new, false,
+                                           __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    }
+    return same ? 0 : -EBUSY;
+}
+
 uint32_t domain_digest(struct domain *d)
 {
     uint32_t crc = 0;

@@ -9,16 +9,17 @@
 #include "hv/errno.h"
 #include "hv/exit.h"
 #include "hv/hvm.h"
-#include "hv/string.h"
+#include "hv/printk.h"
 #include "hw/x86.h"
 
 #define PF_PRESENT 1U
 #define PF_WRITE 2U
 #define PF_USER 4U
+#define PF_RESERVED 8U
+#define PF_FETCH 16U
 #define LEVELS_MAX 4
-#define PDPTE_ADDR 0x000fffffffffffe0UL
 #define LOW32 0xffffffffUL
-#define ACCESS_MAX 8U
+#define RETRIES 8 /* a table that changes all the time */
 
 /* One kind of paging: bits of the address that each level takes, from the top. */
 struct paging {
@@ -34,16 +35,28 @@ static const struct paging paging_32bit = {2, 4, {10, 10}};
 struct walk {
     struct vcpu *v;
     const struct paging *paging;
-    uint64_t cr0, cr4;
-    bool write, user;
+    uint64_t cr0, cr4, efer;
+    enum guest_access access;
+    bool user;
+    /* what the entries say */
+    uint64_t entry_pa[LEVELS_MAX], entry[LEVELS_MAX];
+    int level;          /* of the leaf */
+    unsigned int shift; /* bits of the offset in its page */
+    bool writable, user_page, no_execute;
 };
 
-static const struct paging *paging_of(struct vcpu *v, uint64_t cr4)
+static const struct paging *paging_of(const struct walk *w)
 {
-    if (hvm->reg_get(v, HVM_REG_EFER) & EFER_LMA) {
+    if (w->efer & EFER_LMA) {
         return &paging_4level;
     }
-    return (cr4 & CR4_PAE) ? &paging_pae : &paging_32bit;
+    return (w->cr4 & CR4_PAE) ? &paging_pae : &paging_32bit;
+}
+
+/* The CPU holds the four PDPTEs of PAE paging; they have no rights and no accessed bit. */
+static bool is_pdpte(const struct walk *w, int level)
+{
+    return w->paging == &paging_pae && level == 0;
 }
 
 /* A leaf above the last level: PDPT and page directory; in 32-bit paging only with CR4.PSE. */
@@ -52,84 +65,185 @@ static bool is_leaf(const struct walk *w, int level, uint64_t entry)
     if (level == w->paging->levels - 1) {
         return true;
     }
-    if (!(entry & PTE_PS)) {
+    if (!(entry & PTE_PS) || is_pdpte(w, level)) {
         return false;
     }
     return w->paging == &paging_32bit ? (w->cr4 & CR4_PSE) != 0 : level != 0;
 }
 
-/* Does the access fault with the rights of all levels together? */
-static bool forbidden(const struct walk *w, bool writable, bool user_page)
+/* Bits that must be 0 in a present entry. SDM volume 3, "32-Bit Paging", "PAE Paging", "4-Level
+ * Paging and 5-Level Paging": the tables of entry formats. */
+static uint64_t reserved_bits(const struct walk *w, int level, bool leaf, unsigned int shift)
+{
+    bool large = leaf && level != w->paging->levels - 1;
+    unsigned int width = guest_maxphyaddr();
+    uint64_t bits;
+
+    if (w->paging == &paging_32bit) {
+        /* PSE-36: bits 20:13 hold address bits 39:32, as far as there are such addresses */
+        width = guest_has_pse36() ? MIN(width, 40U) : 32;
+        return large ? BIT(21) | (BITS(20, 13) & ~(BIT(width - 19) - 1)) : 0;
+    }
+    bits = BITS(51, width);
+    if (!(w->efer & EFER_NXE)) {
+        bits |= PTE_NX;
+    }
+    if (w->paging == &paging_pae) {
+        bits |= BITS(62, 52);
+    }
+    if (large) {
+        bits |= BITS(shift - 1, 13);
+    }
+    if (w->paging == &paging_4level &&
+        (level == 0 || (leaf && level == 1 && !guest_has_1g_pages()))) {
+        bits |= PTE_PS;
+    }
+    return bits;
+}
+
+/* Does the access fault with the rights of all levels together? SDM volume 3, "Determination of
+ * Access Rights". */
+static bool forbidden(const struct walk *w)
 {
     bool ac = hvm->reg_get(w->v, HVM_REG_RFLAGS) & RFLAGS_AC;
 
-    if (w->user && !user_page) {
+    if (w->user && !w->user_page) {
         return true;
     }
-    if (!w->user && user_page && (w->cr4 & CR4_SMAP) && !ac) {
+    if (w->access == GUEST_FETCH) {
+        return w->no_execute || (!w->user && w->user_page && (w->cr4 & CR4_SMEP));
+    }
+    if (!w->user && w->user_page && (w->cr4 & CR4_SMAP) && !ac) {
         return true;
     }
-    return w->write && !writable && (w->user || (w->cr0 & CR0_WP));
+    return w->access == GUEST_WRITE && !w->writable && (w->user || (w->cr0 & CR0_WP));
 }
 
-/* Sets A (and D) of an entry that does not have them. */
-static void mark(const struct walk *w, uint64_t entry_pa, uint64_t entry, bool leaf)
+static uint64_t root_of(const struct walk *w)
 {
-    uint64_t wanted = entry | PTE_A | (leaf && w->write ? PTE_D : 0);
+    uint64_t cr3 = hvm->reg_get(w->v, HVM_REG_CR3) & PTE_ADDR;
 
-    if (wanted != entry) {
-        (void)!domain_write(w->v->domain, entry_pa, &wanted, w->paging->entry_bytes);
-    }
+    return w->paging == &paging_32bit ? cr3 & LOW32 : cr3;
 }
 
-int guest_walk(struct vcpu *v, uint64_t linear, bool write, bool user, uint64_t *gpa,
+static int read_entry(struct walk *w, int level, uint64_t table, uint64_t index)
+{
+    if (is_pdpte(w, level)) {
+        w->entry[level] = hvm->reg_get(w->v, (enum hvm_reg)(HVM_REG_PDPTE0 + index));
+        return 0;
+    }
+    w->entry_pa[level] = table + index * w->paging->entry_bytes;
+    return domain_read_entry(w->v->domain, w->entry_pa[level], w->paging->entry_bytes,
+                             &w->entry[level]);
+}
+
+/* Down to the leaf. 0; -EFAULT with the bits of the error code that tell why. */
+static int descend(struct walk *w, uint64_t linear, uint32_t *pf_error)
+{
+    uint64_t table = root_of(w);
+
+    w->writable = w->user_page = true;
+    w->no_execute = false;
+    w->shift = w->paging == &paging_4level ? 48 : 32;
+    for (w->level = 0;; w->level++) {
+        unsigned int bits = w->paging->index_bits[w->level];
+        uint64_t entry;
+        bool leaf;
+
+        w->shift -= bits;
+        if (read_entry(w, w->level, table, linear >> w->shift & (BIT(bits) - 1)) != 0 ||
+            !(w->entry[w->level] & PTE_P)) {
+            return -EFAULT;
+        }
+        entry = w->entry[w->level];
+        leaf = is_leaf(w, w->level, entry);
+        /* PDPTEs were checked as they were loaded. */
+        if (!is_pdpte(w, w->level)) {
+            if (entry & reserved_bits(w, w->level, leaf, w->shift)) {
+                *pf_error = PF_PRESENT | PF_RESERVED;
+                return -EFAULT;
+            }
+            w->writable &= (entry & PTE_W) != 0;
+            w->user_page &= (entry & PTE_U) != 0;
+            w->no_execute |= (entry & PTE_NX) != 0;
+        }
+        if (leaf) {
+            break;
+        }
+        table = entry & PTE_ADDR;
+    }
+    *pf_error = PF_PRESENT;
+    return forbidden(w) ? -EFAULT : 0;
+}
+
+/* Sets A (and D) where they are not. -EBUSY: an entry is not any more what it was. */
+static int mark(const struct walk *w)
+{
+    for (int i = w->paging == &paging_pae ? 1 : 0; i <= w->level; i++) {
+        bool dirties = i == w->level && w->access == GUEST_WRITE;
+        uint64_t wanted = w->entry[i] | PTE_A | (dirties ? PTE_D : 0);
+
+        if (wanted != w->entry[i]) {
+            int rc = domain_swap_entry(w->v->domain, w->entry_pa[i], w->paging->entry_bytes,
+                                       w->entry[i], wanted);
+
+            if (rc != 0) {
+                return rc;
+            }
+        }
+    }
+    return 0;
+}
+
+static uint64_t leaf_address(const struct walk *w, uint64_t linear)
+{
+    uint64_t entry = w->entry[w->level];
+    uint64_t pa = entry & PTE_ADDR & ~(BIT(w->shift) - 1);
+
+    if (w->paging == &paging_32bit && w->shift == 22) {
+        pa |= (entry & BITS(20, 13)) << 19; /* PSE-36 */
+    }
+    return pa | (linear & (BIT(w->shift) - 1));
+}
+
+static uint32_t access_bits(const struct walk *w)
+{
+    bool tells_fetches = (w->cr4 & CR4_SMEP) || ((w->cr4 & CR4_PAE) && (w->efer & EFER_NXE));
+
+    return (w->access == GUEST_WRITE ? PF_WRITE : 0) | (w->user ? PF_USER : 0) |
+           (w->access == GUEST_FETCH && tells_fetches ? PF_FETCH : 0);
+}
+
+int guest_walk(struct vcpu *v, uint64_t linear, enum guest_access access, bool user, uint64_t *gpa,
                uint32_t *pf_error)
 {
     struct walk w = {.v = v,
                      .cr0 = hvm->reg_get(v, HVM_REG_CR0),
                      .cr4 = hvm->reg_get(v, HVM_REG_CR4),
-                     .write = write,
+                     .efer = hvm->reg_get(v, HVM_REG_EFER),
+                     .access = access,
                      .user = user};
-    uint64_t entry_pa[LEVELS_MAX], entry[LEVELS_MAX];
-    uint64_t table = hvm->reg_get(v, HVM_REG_CR3);
-    bool writable = true, user_page = true;
-    unsigned int shift;
-    int level = 0;
+    uint32_t why = 0;
+    int rc = -EBUSY;
 
-    *pf_error = (write ? PF_WRITE : 0) | (user ? PF_USER : 0);
+    *pf_error = access_bits(&w);
     if (!(w.cr0 & CR0_PG)) {
         *gpa = linear & LOW32;
         return 0;
     }
-    w.paging = paging_of(v, w.cr4);
-    table &= w.paging == &paging_pae ? PDPTE_ADDR & LOW32 : PTE_ADDR;
-    shift = w.paging == &paging_4level ? 48 : 32;
-    for (;; level++) {
-        bool pdpte = w.paging == &paging_pae && level == 0; /* has no rights and no A bit */
-
-        shift -= w.paging->index_bits[level];
-        entry_pa[level] = table + (linear >> shift & (BIT(w.paging->index_bits[level]) - 1)) *
-                                      w.paging->entry_bytes;
-        entry[level] = 0;
-        if (domain_read(v->domain, entry_pa[level], &entry[level], w.paging->entry_bytes) != 0 ||
-            !(entry[level] & PTE_P)) {
-            return -EFAULT;
+    w.paging = paging_of(&w);
+    for (int i = 0; rc == -EBUSY && i < RETRIES; i++) {
+        why = 0;
+        rc = descend(&w, linear, &why);
+        if (rc == 0) {
+            rc = mark(&w);
         }
-        writable &= pdpte || (entry[level] & PTE_W);
-        user_page &= pdpte || (entry[level] & PTE_U);
-        if (is_leaf(&w, level, entry[level])) {
-            break;
-        }
-        table = entry[level] & PTE_ADDR;
     }
-    *pf_error |= PF_PRESENT;
-    if (forbidden(&w, writable, user_page)) {
+    if (rc != 0) { /* also of a table that never stands still: as if it had been without A */
+        *pf_error |= rc == -EBUSY ? 0 : why;
         return -EFAULT;
     }
-    for (int i = w.paging == &paging_pae ? 1 : 0; i <= level; i++) {
-        mark(&w, entry_pa[i], entry[i], i == level);
-    }
-    *gpa = (entry[level] & PTE_ADDR & ~(BIT(shift) - 1)) | (linear & (BIT(shift) - 1));
+    *gpa = leaf_address(&w, linear);
     return 0;
 }
 
@@ -138,19 +252,24 @@ static bool canonical(uint64_t va)
     return (uint64_t)((int64_t)(va << 16) >> 16) == va;
 }
 
-/* Guest-physical addresses of len bytes; raises the guest's fault when one is not to be had. */
-static int translate(struct vcpu *v, uint64_t linear, bool write, bool user, size_t len,
-                     uint64_t gpa[ACCESS_MAX])
+int guest_span_find(struct vcpu *v, uint64_t linear, enum guest_access access, bool user,
+                    size_t len, struct guest_span *span)
 {
-    uint32_t error;
+    size_t first = MIN(len, PAGE_SIZE - linear % PAGE_SIZE);
 
-    for (size_t i = 0; i < len; i++) {
-        if (!canonical(linear + i)) {
+    BUG_ON(len == 0 || len > GUEST_SPAN_MAX);
+    span->bytes[0] = first;
+    span->bytes[1] = len - first;
+    for (unsigned int i = 0; i < 2 && span->bytes[i] != 0; i++) {
+        uint64_t at = i == 0 ? linear : linear + first;
+        uint32_t error;
+
+        if (!canonical(at)) {
             guest_fault_code(v, EXC_GP, 0);
             return -EFAULT;
         }
-        if (guest_walk(v, linear + i, write, user, &gpa[i], &error) != 0) {
-            context_set_cr2(&v->ctx, linear + i);
+        if (guest_walk(v, at, access, user, &span->gpa[i], &error) != 0) {
+            context_set_cr2(&v->ctx, at);
             guest_fault_code(v, EXC_PF, error);
             return -EFAULT;
         }
@@ -158,44 +277,34 @@ static int translate(struct vcpu *v, uint64_t linear, bool write, bool user, siz
     return 0;
 }
 
-int guest_linear_check(struct vcpu *v, uint64_t linear, bool write, bool user, size_t len)
+static int outside(struct vcpu *v, uint64_t gpa)
 {
-    uint64_t gpa[ACCESS_MAX];
-
-    return len <= ACCESS_MAX ? translate(v, linear, write, user, len, gpa) : -EFAULT;
+    domain_stop(v->domain, "string I/O with guest-physical 0x%llx outside its memory",
+                (unsigned long long)gpa);
+    return -EFAULT;
 }
 
-int guest_linear_read(struct vcpu *v, uint64_t linear, bool user, void *to, size_t len)
+int guest_span_read(struct vcpu *v, const struct guest_span *span, void *to)
 {
-    uint64_t gpa[ACCESS_MAX];
-    uint8_t bytes[ACCESS_MAX];
+    uint8_t *bytes = to;
 
-    if (len > ACCESS_MAX || translate(v, linear, false, user, len, gpa) != 0) {
-        return -EFAULT;
-    }
-    for (size_t i = 0; i < len; i++) {
-        if (domain_read(v->domain, gpa[i], &bytes[i], 1) != 0) {
-            domain_stop(v->domain, "reads guest-physical 0x%llx outside its memory",
-                        (unsigned long long)gpa[i]);
-            return -EFAULT;
+    for (unsigned int i = 0; i < 2; bytes += span->bytes[i], i++) {
+        if (span->bytes[i] != 0 &&
+            domain_read(v->domain, span->gpa[i], bytes, span->bytes[i]) != 0) {
+            return outside(v, span->gpa[i]);
         }
     }
-    memcpy(to, bytes, len);
     return 0;
 }
 
-int guest_linear_write(struct vcpu *v, uint64_t linear, bool user, const void *from, size_t len)
+int guest_span_write(struct vcpu *v, const struct guest_span *span, const void *from)
 {
-    uint64_t gpa[ACCESS_MAX];
+    const uint8_t *bytes = from;
 
-    if (len > ACCESS_MAX || translate(v, linear, true, user, len, gpa) != 0) {
-        return -EFAULT;
-    }
-    for (size_t i = 0; i < len; i++) {
-        if (domain_write(v->domain, gpa[i], (const uint8_t *)from + i, 1) != 0) {
-            domain_stop(v->domain, "writes guest-physical 0x%llx outside its memory",
-                        (unsigned long long)gpa[i]);
-            return -EFAULT;
+    for (unsigned int i = 0; i < 2; bytes += span->bytes[i], i++) {
+        if (span->bytes[i] != 0 &&
+            domain_write(v->domain, span->gpa[i], bytes, span->bytes[i]) != 0) {
+            return outside(v, span->gpa[i]);
         }
     }
     return 0;

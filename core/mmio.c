@@ -4,7 +4,10 @@
  */
 #include "hv/mmio.h"
 
+#include "hv/context.h"
 #include "hv/domain.h"
+#include "hv/errno.h"
+#include "hv/exit.h"
 #include "hv/guest_walk.h"
 #include "hv/insn.h"
 #include "hv/irq.h"
@@ -48,40 +51,70 @@ static bool is_device(const struct vcpu *v, uint64_t gpa)
            (gpa >= vlapic_base(&v->apic) && gpa - vlapic_base(&v->apic) < DEVICE_BYTES);
 }
 
-/* As many bytes at RIP as are mapped, at most INSN_MAX; the guest has executed them just now. */
-static size_t fetch(struct vcpu *v, const struct hvm_exit *exit, uint8_t bytes[INSN_MAX])
+/* Bytes at RIP. The guest has executed them just now. Since then another vCPU may have changed them,
+ * which is the guest's own affair, or taken away the page: faulted. */
+struct fetched {
+    uint8_t bytes[INSN_MAX];
+    size_t n;
+    bool faulted;
+    uint64_t linear;
+    uint32_t error;
+};
+
+static void fetch(struct vcpu *v, const struct hvm_exit *exit, struct fetched *f)
 {
     uint64_t linear = hvm->reg_get(v, HVM_REG_CS_BASE) + exit->rip;
-    size_t n = 0;
 
-    if (!exit->code64) {
-        linear = (uint32_t)linear;
-    }
-    while (n < INSN_MAX) {
-        size_t run = MIN(INSN_MAX - n, PAGE_SIZE - (linear + n) % PAGE_SIZE);
-        uint64_t gpa;
-        uint32_t error;
+    *f = (struct fetched){.n = 0};
+    while (f->n < INSN_MAX) {
+        uint64_t gpa, at = linear + f->n;
+        size_t run;
 
-        if (guest_walk(v, linear + n, false, exit->cpl == 3, &gpa, &error) != 0 ||
-            domain_read(v->domain, gpa, bytes + n, run) != 0) {
+        at = exit->code64 ? at : (uint32_t)at;
+        run = MIN(INSN_MAX - f->n, PAGE_SIZE - at % PAGE_SIZE);
+        if (guest_walk(v, at, GUEST_FETCH, exit->cpl == 3, &gpa, &f->error) != 0) {
+            f->faulted = true;
+            f->linear = at;
             break;
         }
-        n += run;
+        if (domain_read(v->domain, gpa, f->bytes + f->n, run) != 0) {
+            break;
+        }
+        f->n += run;
     }
-    return n;
+}
+
+/* 0; -EFAULT: a page fault was raised; -EINVAL: not an instruction that is emulated. */
+static int decode(struct vcpu *v, const struct hvm_exit *exit, struct insn_mmio *insn)
+{
+    struct fetched f;
+    int rc;
+
+    fetch(v, exit, &f);
+    rc = insn_decode_mmio(f.bytes, f.n, exit->code_bytes, insn);
+    if (rc == -ENOSPC && f.faulted) {
+        context_set_cr2(&v->ctx, f.linear);
+        guest_fault_code(v, EXC_PF, f.error);
+        return -EFAULT;
+    }
+    return rc == 0 ? 0 : -EINVAL;
 }
 
 bool mmio_handle(struct vcpu *v, const struct hvm_exit *exit)
 {
-    uint8_t bytes[INSN_MAX];
     struct insn_mmio insn;
     uint64_t rflags, device = 0, out;
     bool complete;
+    int rc;
 
     if (!is_device(v, exit->stage2.gpa)) {
         return false;
     }
-    if (insn_decode_mmio(bytes, fetch(v, exit, bytes), exit->code_bytes, &insn) != 0) {
+    rc = decode(v, exit, &insn);
+    if (rc == -EFAULT) {
+        return true;
+    }
+    if (rc != 0) {
         domain_stop(v->domain, "MMIO at 0x%llx by an instruction that is not emulated, rip=0x%llx",
                     (unsigned long long)exit->stage2.gpa, (unsigned long long)exit->rip);
         return true;

@@ -114,18 +114,19 @@ static void plain(struct vcpu *v, const struct hvm_exit *exit)
 /* One element of INS or OUTS. 0; -1 when it is to be tried again or has raised a fault. */
 static int element(struct vcpu *v, const struct hvm_exit *exit, uint64_t linear)
 {
-    bool user = exit->cpl == 3;
+    struct guest_span span;
     uint64_t value = 0;
 
-    if (exit->io.in) {
-        /* What a device gives is gone: the store must not fault after that. */
-        if (guest_linear_check(v, linear, true, user, exit->io.size) != 0) {
-            return -1;
-        }
-        value = port_read(v->domain, exit->io.port, exit->io.size);
-        return guest_linear_write(v, linear, user, &value, exit->io.size) == 0 ? 0 : -1;
+    /* Before the device is asked: what it gives is gone, so the store must not fault after that. */
+    if (guest_span_find(v, linear, exit->io.in ? GUEST_WRITE : GUEST_READ, exit->cpl == 3,
+                        exit->io.size, &span) != 0) {
+        return -1;
     }
-    if (guest_linear_read(v, linear, user, &value, exit->io.size) != 0) {
+    if (exit->io.in) {
+        value = port_read(v->domain, exit->io.port, exit->io.size);
+        return guest_span_write(v, &span, &value) == 0 ? 0 : -1;
+    }
+    if (guest_span_read(v, &span, &value) != 0) {
         return -1;
     }
     return port_write(v->domain, exit->io.port, exit->io.size, value) == DONE ? 0 : -1;

@@ -130,6 +130,11 @@ uint64_t vmx_reg_get(struct vcpu *v, enum hvm_reg reg)
         return vmread(VMCS_TSC_OFFSET);
     case HVM_REG_CS_BASE:
         return vmread(VMCS_GUEST_CS_BASE);
+    case HVM_REG_PDPTE0:
+    case HVM_REG_PDPTE1:
+    case HVM_REG_PDPTE2:
+    case HVM_REG_PDPTE3:
+        return vmread(VMCS_GUEST_PDPTE0 + 2 * (uint32_t)(reg - HVM_REG_PDPTE0));
     }
     panic("vmx: register %d", (int)reg);
 }
@@ -173,7 +178,7 @@ void vmx_reg_set(struct vcpu *v, enum hvm_reg reg, uint64_t value)
     case HVM_REG_TSC_OFFSET:
         vmwrite(VMCS_TSC_OFFSET, value);
         return;
-    case HVM_REG_CS_BASE: /* is only read */
+    default: /* only read */
         break;
     }
     panic("vmx: register %d", (int)reg);

@@ -109,6 +109,13 @@ void domain_destroy(struct domain *d); /* both at once: none of its vCPUs runs *
 MUST_CHECK int domain_read(struct domain *d, uint64_t gpa, void *buf, uint64_t len);
 MUST_CHECK int domain_write(struct domain *d, uint64_t gpa, const void *buf, uint64_t len);
 
+/* An entry of a page table, 4 or 8 bytes and aligned to them, which vCPUs may change at any time:
+ * read at once; replaced if it still is `old`. 0, -EFAULT (outside), -EBUSY (it has changed). */
+MUST_CHECK int domain_read_entry(struct domain *d, uint64_t gpa, unsigned int bytes,
+                                 uint64_t *value);
+MUST_CHECK int domain_swap_entry(struct domain *d, uint64_t gpa, unsigned int bytes, uint64_t old,
+                                 uint64_t new);
+
 /* CRC-32C over all memory in gfn order. Slow: never inside the pause. */
 uint32_t domain_digest(struct domain *d);
 

@@ -25,6 +25,10 @@ unsigned int guest_maxphyaddr(void);
 bool xcr0_valid(uint64_t value);
 bool pat_valid(uint64_t value);
 
+/* Page sizes that the virtual CPU, hence the host's, has. */
+bool guest_has_pse36(void);
+bool guest_has_1g_pages(void);
+
 /* MSRs that guests use without exits, TSC_AUX besides where there is RDTSCP: the backend's control
  * block has them, or they are switched with the vCPU's context. */
 #define GUEST_OWN_MSRS 10

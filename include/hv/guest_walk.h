@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Guest-linear memory, through the guest's own page tables.
+ *
+ * Other vCPUs of the domain run meanwhile and may change tables and memory at any time: every entry
+ * is read once, and what has been translated is used as it is.
  */
 #ifndef HV_GUEST_WALK_H
 #define HV_GUEST_WALK_H
@@ -9,21 +12,35 @@
 #include "hv/types.h"
 #include "hv/vcpu.h"
 
-/*
- * Translates a linear address for a data access of the loaded vCPU and sets the accessed and dirty
- * bits. Returns 0 with *gpa, or -EFAULT with the error code that #PF would have. SDM volume 3,
- * "Paging"; protection keys and reserved bits are not looked at.
- */
-MUST_CHECK int guest_walk(struct vcpu *v, uint64_t linear, bool write, bool user, uint64_t *gpa,
-                          uint32_t *pf_error);
+enum guest_access {
+    GUEST_READ,
+    GUEST_WRITE,
+    GUEST_FETCH, /* of instructions */
+};
 
-/* Copies len bytes from or to guest-linear memory, across pages. 0; -EFAULT: a fault has been
- * raised in the guest (#PF, or #GP for an address that is not canonical), nothing else has
- * happened. */
-MUST_CHECK int guest_linear_check(struct vcpu *v, uint64_t linear, bool write, bool user,
-                                  size_t len); /* only looks: the access would not fault */
-MUST_CHECK int guest_linear_read(struct vcpu *v, uint64_t linear, bool user, void *to, size_t len);
-MUST_CHECK int guest_linear_write(struct vcpu *v, uint64_t linear, bool user, const void *from,
-                                  size_t len);
+/*
+ * Translates a linear address for an explicit access of the loaded vCPU and sets the accessed and
+ * dirty bits. Returns 0 with *gpa, or -EFAULT with the error code that #PF would have. SDM volume
+ * 3, "Paging". There are no protection keys and no 5-level paging.
+ */
+MUST_CHECK int guest_walk(struct vcpu *v, uint64_t linear, enum guest_access access, bool user,
+                          uint64_t *gpa, uint32_t *pf_error);
+
+#define GUEST_SPAN_MAX 8U /* bytes */
+
+/* Where an operand of up to 8 bytes lies: in one page, or two. */
+struct guest_span {
+    uint64_t gpa[2];
+    size_t bytes[2]; /* the second is 0 in one page */
+};
+
+/* Translates all of an operand. 0; -EFAULT: a fault has been raised in the guest (#PF, or #GP for
+ * an address that is not canonical). */
+MUST_CHECK int guest_span_find(struct vcpu *v, uint64_t linear, enum guest_access access, bool user,
+                               size_t len, struct guest_span *span);
+
+/* Copies it. 0; -EFAULT: it is not in the domain's memory, and the domain was stopped. */
+MUST_CHECK int guest_span_read(struct vcpu *v, const struct guest_span *span, void *to);
+MUST_CHECK int guest_span_write(struct vcpu *v, const struct guest_span *span, const void *from);
 
 #endif

@@ -86,7 +86,11 @@ enum hvm_reg {
     HVM_REG_PAT,
     HVM_REG_DR7,
     HVM_REG_TSC_OFFSET,
-    HVM_REG_CS_BASE, /* read only */
+    HVM_REG_CS_BASE, /* read only, and so are the ones below */
+    HVM_REG_PDPTE0,  /* in PAE paging: what the CPU has loaded */
+    HVM_REG_PDPTE1,
+    HVM_REG_PDPTE2,
+    HVM_REG_PDPTE3,
 };
 
 struct hvm_ops {

@@ -157,6 +157,11 @@ static uint64_t *reg(struct vcpu *v, enum hvm_reg which)
         return &s->tsc_offset;
     case HVM_REG_CS_BASE:
         return &s->seg[SEG_CS].base;
+    case HVM_REG_PDPTE0:
+    case HVM_REG_PDPTE1:
+    case HVM_REG_PDPTE2:
+    case HVM_REG_PDPTE3:
+        return &s->pdpte[which - HVM_REG_PDPTE0];
     }
     panic("fake hvm: register %d", (int)which);
 }

@@ -21,7 +21,7 @@ CR4_PGE   equ 1 << 7
 MSR_EFER  equ 0xc0000080
 EFER_LME  equ 1 << 8
 EFER_NXE  equ 1 << 11
-PTE_PW    equ 3                 ; present, writable
+PTE_PW    equ 0x63              ; present, writable; accessed, dirty: no CPU has to set that
 PTE_PS    equ 1 << 7
 SEL_CODE64 equ 0x08
 SEL_DATA  equ 0x10

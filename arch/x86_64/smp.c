@@ -361,7 +361,8 @@ static void send_sipis(mfn_t page)
     }
 }
 
-/* INIT and SIPI to all; SDM volume 3, "MP Initialization Protocol Algorithm for MP Systems". */
+/* INIT and SIPI to all; SDM volume 3, "MP Initialization Protocol Algorithm for MP Systems". The
+ * page is written in between: the firmware may have left them running in it. */
 static void start_all(mfn_t page, unsigned int nr)
 {
     uint64_t end;
@@ -372,6 +373,7 @@ static void start_all(mfn_t page, unsigned int nr)
     for (end = tsc_read() + ms_to_tsc(INIT_WAIT_MS); tsc_read() < end;) {
         cpu_pause();
     }
+    trampoline_write(page);
     send_sipis(page);
     if (!await(nr, SIPI_AGAIN_MS)) {
         send_sipis(page);
@@ -417,7 +419,6 @@ static unsigned int start_wanted(unsigned int nr)
         slots_trim(0);
     } else {
         memcpy(saved, mfn_to_va(frame), PAGE_SIZE);
-        trampoline_write(frame);
         ap_cr3 = paging_cr3();
         start_all(frame, nr);
         come = close_list(nr);

@@ -180,17 +180,29 @@ static void do_stage2(struct vcpu *v, const struct hvm_exit *exit)
     }
 }
 
+/* Nobody is left who could wake those that are halted with interrupts off. */
+static bool all_deaf(const struct domain *d)
+{
+    for_each_vcpu(d, v) {
+        if (v->run_state == VCPU_RUNNABLE || v->run_state == VCPU_SLEEPING ||
+            (v->run_state == VCPU_HALTED && !v->deaf)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void do_hlt(struct vcpu *v, const struct hvm_exit *exit)
 {
     uint64_t rflags = hvm->reg_get(v, HVM_REG_RFLAGS);
 
     hvm->skip(v, exit->insn_length);
-    if (!(rflags & RFLAGS_IF)) {
+    v->run_state = VCPU_HALTED; /* irq_wakes() ends it */
+    v->deaf = !(rflags & RFLAGS_IF);
+    if (all_deaf(v->domain)) {
         domain_stop(v->domain, "halted with interrupts off at rip=0x%llx",
                     (unsigned long long)exit->rip);
-        return;
     }
-    v->run_state = VCPU_HALTED; /* irq_wakes() ends it */
 }
 
 void exit_handle(struct vcpu *v, const struct hvm_exit *exit)

@@ -97,7 +97,7 @@ void irq_before_entry(struct vcpu *v, uint64_t now)
 bool irq_wakes(struct vcpu *v, uint64_t now)
 {
     vlapic_timer_tick(&v->apic, irq_guest_tsc(v, now));
-    return vlapic_pending(&v->apic) >= 0;
+    return vlapic_pending(&v->apic) >= 0 && !v->deaf;
 }
 
 uint64_t irq_next_timer(const struct vcpu *v)

@@ -16,6 +16,7 @@
 #include "hv/string.h"
 #include "hv/time.h"
 #include "hv/wallclock.h"
+#include "hw/x86.h"
 
 void restore_host(struct stream_reader *r)
 {
@@ -206,6 +207,7 @@ static int apply_vcpu(struct stream_reader *r, const struct stream_item *item, c
                    : rec->activity == LU_VCPU_SHUTDOWN ? VCPU_DOWN
                    : rec->wake_tsc != 0                ? VCPU_SLEEPING
                                                        : VCPU_RUNNABLE;
+    v->deaf = v->run_state == VCPU_HALTED && !(rec->rflags & RFLAGS_IF);
     if (d->state == DOMAIN_RUNNING && v->run_state != VCPU_DOWN) {
         sched_add(v);
     }

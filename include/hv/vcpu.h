@@ -111,6 +111,7 @@ struct vcpu {
            ,
            struct vcpu *next_in_domain; struct vcpu *run_next; /* run queue ring */
            struct vcpu *run_prev; uint64_t tsc_offset; bool entered; /* has run under this image */
+           bool deaf;   /* halted with interrupts off: no interrupt wakes it */
            bool call32; /* its last hypercall has a result of 32 bits */
            struct vlapic apic; struct pvclock_vcpu clock; uint64_t exits[VCPU_EXIT_KINDS];
            uint64_t run_cycles;

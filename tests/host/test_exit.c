@@ -15,7 +15,9 @@
 #include "hv/console.h"
 #include "hv/domain.h"
 #include "hv/errno.h"
+#include "hv/irq.h"
 #include "hv/sched.h"
+#include "hw/apic.h"
 #include "hw/ports.h"
 #include "hw/x86.h"
 #include "public/hypercall.h"
@@ -423,6 +425,44 @@ static void test_hlt__interrupts_on_or_off__halted_or_stopped(void **state)
     assert_int_equal(d->state, DOMAIN_STOPPED);
 }
 
+static void test_hlt__two_vcpus_interrupts_off__stopped_when_nobody_can_wake_them(void **state)
+{
+    struct vcpu_state reset;
+    struct vcpu *other;
+
+    (void)state;
+    vcpu_state_reset(&reset);
+    assert_int_equal(vcpu_create(d, 1, &reset, &other), 0);
+    s->rflags = RFLAGS_FIXED;
+    handle((struct hvm_exit){.reason = HVM_EXIT_HLT, .insn_length = 1});
+    assert_skipped();
+    assert_int_equal(d->state, DOMAIN_RUNNING);
+    assert_int_equal(v->run_state, VCPU_HALTED);
+    v->apic.svr |= APIC_SVR_ENABLE;
+    v->apic.irr[1] = 1; /* vector 32 */
+    assert_int_equal(vlapic_pending(&v->apic), 32);
+    assert_false(irq_wakes(v, 0));
+    /* Halted and to be woken, and in its turn halted for good. */
+    other->run_state = VCPU_HALTED;
+    handle((struct hvm_exit){.reason = HVM_EXIT_HLT, .insn_length = 1});
+    assert_int_equal(d->state, DOMAIN_RUNNING);
+    other->deaf = true;
+    handle((struct hvm_exit){.reason = HVM_EXIT_HLT, .insn_length = 1});
+    assert_int_equal(d->state, DOMAIN_STOPPED);
+}
+
+/* Interrupts on: heard, even by a vCPU that was deaf once. */
+static void test_hlt__interrupts_on_again__woken(void **state)
+{
+    (void)state;
+    v->deaf = true;
+    v->apic.svr |= APIC_SVR_ENABLE;
+    v->apic.irr[1] = 1;
+    s->rflags = RFLAGS_FIXED | RFLAGS_IF;
+    handle((struct hvm_exit){.reason = HVM_EXIT_HLT, .insn_length = 1});
+    assert_true(irq_wakes(v, 0));
+}
+
 static void test_exits__plain_reasons__what_they_are(void **state)
 {
     static const enum hvm_exit_reason nothing[] = {HVM_EXIT_TIMER, HVM_EXIT_HOST,
@@ -745,6 +785,8 @@ int main(void)
         TEST(test_stage2__outside__domain_stops),
         TEST(test_stage2__no_memory_for_tables__domain_stops),
         TEST(test_hlt__interrupts_on_or_off__halted_or_stopped),
+        TEST(test_hlt__two_vcpus_interrupts_off__stopped_when_nobody_can_wake_them),
+        TEST(test_hlt__interrupts_on_again__woken),
         TEST(test_exits__plain_reasons__what_they_are),
         TEST(test_hypercall__privilege_and_width__result_in_rax_alone),
         TEST(test_hypercall__32_bit__upper_halves_do_not_count),

@@ -362,6 +362,15 @@ static void sample_vcpus(struct domain *d, unsigned int nr)
     }
 }
 
+static void halt(struct vcpu *v)
+{
+    struct vcpu_state s;
+
+    vcpu_get_state(v, &s);
+    v->run_state = VCPU_HALTED;
+    v->deaf = !(s.rflags & RFLAGS_IF);
+}
+
 void world_sample(bool small)
 {
     static const char line[] = "printed by the old image, not yet out of the port";
@@ -389,13 +398,13 @@ void world_sample(bool small)
         d = domain_create("big", 9, false);
         must(d != NULL && domain_add_memory(d, MIB(24)) == 0, "big domain");
         sample_vcpus(d, 1);
-        d->vcpus->run_state = VCPU_HALTED;
+        halt(d->vcpus);
         d = world_fragmented_domain("paused", 10, 20);
         sample_vuart(&d->uart);
         sample_output(&d->output, 3 * OUTPUT_BYTES + 1234);
         d->state = DOMAIN_PAUSED;
         sample_vcpus(d, 2);
-        d->vcpus->run_state = VCPU_HALTED;
+        halt(d->vcpus);
         d = world_fragmented_domain("new", 11, 5);
         d->state = DOMAIN_NEW;
         sample_vcpus(d, 1);
@@ -447,8 +456,8 @@ static void facts_vcpu(FILE *f, struct vcpu *v)
     vcpu_get_state(v, &s);
     vcpu_to_record(v, &s, &rec);
     size_t nr = msrs_to_record(&s, msrs);
-    fprintf(f, " vcpu %u run=%d wake=%llu queued=%d state=%08x msrs=%08x xsave=%08x\n", v->id,
-            v->run_state, (unsigned long long)v->wake_tsc, v->run_next != NULL,
+    fprintf(f, " vcpu %u run=%d deaf=%d wake=%llu queued=%d state=%08x msrs=%08x xsave=%08x\n",
+            v->id, v->run_state, v->deaf, (unsigned long long)v->wake_tsc, v->run_next != NULL,
             crc32c(0, &rec, sizeof(rec)), crc32c(0, msrs, nr * sizeof(msrs[0])),
             v->ctx.xsave != NULL ? crc32c(0, v->ctx.xsave, fake_xsave_bytes) : 0);
 }

@@ -114,7 +114,8 @@ bool mmio_handle(struct vcpu *v, const struct hvm_exit *exit)
     if (rc == -EFAULT) {
         return true;
     }
-    if (rc != 0) {
+    /* What reaches behind the page would be for two devices, or for memory as well. */
+    if (rc != 0 || exit->stage2.gpa % PAGE_SIZE + insn.size > PAGE_SIZE) {
         domain_stop(v->domain, "MMIO at 0x%llx by an instruction that is not emulated, rip=0x%llx",
                     (unsigned long long)exit->stage2.gpa, (unsigned long long)exit->rip);
         return true;

@@ -48,12 +48,14 @@ GUEST_OBJS_echo := echo.o
 GUEST_OBJS_probe := probe.o probe/cpuid.o probe/msr.o probe/cr.o probe/ports.o probe/uart.o \
     probe/hypercalls.o probe/exceptions.o probe/instructions.o probe/step.o probe/steps.o \
     probe/strio.o lib/gpr.o lib/gprwin.o
+GUEST_OBJS_chaos := chaos.o chaos/ops.o chaos/mmio.o chaos/calls.o chaos/system.o lib/mempat.o \
+    lib/gpr.o lib/gprwin.o $(GUEST_SMP)
 GUEST_OBJS_irqexact := irqexact.o irqexact/irq.o irqexact/alone.o irqexact/timer.o \
     irqexact/line.o irqexact/cross.o $(GUEST_SMP)
 GUEST_OBJS_plain32 := plain32.o lib/duty.o lib/mempat.o lib/cpu32.o lib/regs32.o lib/state32.o
 
 GUEST_NAMES64 := hello worker control refuse crash probe exits irqexact echo
-GUEST_NAMES64 += domains flood
+GUEST_NAMES64 += domains flood chaos
 GUESTS := $(patsubst %,$(GUEST_OUT)/%.elf,$(GUEST_NAMES64) worker64 plain32)
 
 .PHONY: guests

@@ -2,13 +2,15 @@
 ;
 ; All general registers and RFLAGS live at once.
 ;
-; Both functions load gpr_in (16 registers in encoding order, then RFLAGS), do something that must
+; The functions load gpr_in (16 registers in encoding order, then RFLAGS), do something that must
 ; leave them alone, and store what they find in gpr_out. RSP is recorded, not loaded. Callable from
 ; ring 0 and ring 3. Afterwards RFLAGS is as in C code, interrupts off.
 
 global gpr_spin
 global gpr_vmcall
 global gpr_cpuid
+global gpr_call
+global gpr_code
 global gpr_in
 global gpr_out
 
@@ -93,9 +95,17 @@ gpr_cpuid:
         cpuid
         GPR_LEAVE
 
+; Calls what gpr_code points to.
+gpr_call:
+        GPR_ENTER
+        call [rel gpr_code]
+        GPR_LEAVE
+
 section .bss
         alignb 16
 gpr_in:
         resq 17
 gpr_out:
         resq 17
+gpr_code:
+        resq 1

@@ -33,6 +33,9 @@ extern struct area gpr_area;
 void gpr_spin(void);
 void gpr_vmcall(void);
 void gpr_cpuid(void);
+/* Calls the code at gpr_code, which returns by RET. */
+void gpr_call(void);
+extern uintptr_t gpr_code;
 
 /* ---- gprwin.c ---- */
 /* Random registers; RFLAGS of the bits in flags. */

@@ -56,6 +56,7 @@
 #define FLAG_NT BIT64(14)
 #define FLAG_RF BIT64(16)
 #define FLAG_AC BIT64(18)
+#define FLAG_VIF BIT64(19)
 #define FLAG_ID BIT64(21)
 
 /* MSRs */

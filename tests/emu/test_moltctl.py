@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import pytest
+import test_linux
 from conftest import ROOT, built
 
 from moltlib import options
@@ -25,8 +26,12 @@ COMMAND_SECONDS = 120
 @functools.lru_cache(maxsize=None)
 def make_linux():
     """What is wrong with the kernel and its initramfs; empty if they are there."""
+    try:
+        test_linux.setup()  # one after the other: both fetch and make what the other takes
+    except RuntimeError as error:
+        return str(error)
     done = subprocess.run(
-        ["make", "-s", "linux"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        ["make", "-s", "linux-test"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, timeout=300, text=True, errors="replace", check=False,
     )
     return done.stdout if done.returncode else ""
@@ -92,9 +97,9 @@ def shell(terminal):
     if wrong:
         pytest.fail(f"there is no Linux to boot\n{wrong}", pytrace=False)
 
-    def start(name, *more, guests=(WORKER,)):
-        control = f"{built('linux/vmlinuz')},name=control,mem=160M,control,"
-        control += f"module={built('linux/control.cpio')},cmdline={options.LINUX_CMDLINE}"
+    def start(name, *more, guests=(WORKER,), mem="160M", files="control.cpio"):
+        control = f"{built('linux/vmlinuz')},name=control,mem={mem},control,"
+        control += f"module={built('linux/' + files)},cmdline={options.LINUX_CMDLINE}"
         words = ["--engine", "bochs", "--append", "end=control focus=control", *more]
         for guest in (control, *guests):
             words += ["--guest", guest]
@@ -298,4 +303,40 @@ def test_moltctl__console__typed_into_over_updates(shell):
     domain = sh.json("moltctl list")[0][2]
     assert (domain["name"], domain["state"], domain["exit_code"]) == ("echo", "exited", 0)
     assert sh.json("moltctl status")[0]["updates"] == 6
+    assert power_off(sh) == 0
+
+
+def test_moltctl__second_linux__created_from_files_and_typed_into(shell):
+    """Lists of several pages, pages that stay where they are, a shell in a shell over updates."""
+    sh = shell("moltctl-linux", "--mem", "768M", mem="256M", files="control-test.cpio")
+    lines, code = sh.run("/lib/molt/pin", 2 * COMMAND_SECONDS)
+    moved = re.fullmatch(r"pin: locked moved=(\d+) pinned moved=(\d+) of=\d+", lines[-1])
+    assert code == 0 and moved and int(moved.group(2)) == 0, lines
+    assert int(moved.group(1)) > 0, f"nothing was compacted: {lines}"
+
+    sh.child.line("while sleep 2; do for i in molt-next molt; do moltctl update /lib/molt/$i.elf"
+                  " >/tmp/last 2>&1 || touch /tmp/failed; done; done &")
+    sh.child.expect(re.escape(PROMPT))
+    lines, code = sh.run(
+        "moltctl create linux --mem 128M --kernel /lib/molt/vmlinuz --module "
+        f"/lib/molt/initramfs.cpio --cmdline '{options.LINUX_CMDLINE} molt.shell' --start",
+        4 * COMMAND_SECONDS,
+    )
+    assert code == 0, lines
+    sh.child.line("moltctl console linux")
+    sh.child.expect(r"\[control\] .*linux# ", BOOT_SECONDS)
+    text = "".join(chr(97 + n % 26) + str(n % 10) for n in range(40))
+    for number in range(3):
+        line = f"x{number}{text}"
+        for at in range(0, len(line), 5):
+            sh.child.type(("echo " if at == 0 else "") + line[at : at + 5])
+            time.sleep(0.1)
+        sh.child.type("\r")
+        sh.child.expect(rf"\[control\] {line}\r?\n", COMMAND_SECONDS)
+    sh.child.line("exit")
+    sh.child.expect(r"\[control\] .*reboot: Power down", COMMAND_SECONDS)
+    sh.child.expect(r"\[control\] \[exited\]", COMMAND_SECONDS)
+    sh.run("kill %1; wait")
+    assert sh.run("ls /tmp/failed")[1] != 0
+    assert sh.json("moltctl status")[0]["updates"] >= 3
     assert power_off(sh) == 0

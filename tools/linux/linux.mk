@@ -27,5 +27,22 @@ $(LINUX)/control.cpio: $(BUILD)/moltctl $(LINUX)/busybox $(LINUX_FILES) tools/li
 	$(call SAY,CPIO  $@)
 	$(Q)tools/linux/initramfs $@ $(LINUX)/busybox $(BUILD)/moltctl $(LINUX_FILES)
 
-.PHONY: linux
+# For the tests: the same with a Linux guest's files, and a program that looks at moltctl's pages.
+PIN_SRC := tests/linux/pin.c $(addprefix tools/moltctl/,memory.c frames.c)
+$(LINUX)/pin: $(PIN_SRC) $(wildcard tools/moltctl/*.h) tools/linux/linux.mk
+	@mkdir -p $(@D)
+	$(call SAY,CC    $@)
+	$(Q)$(CC) $(MOLTCTL_CFLAGS) -Itools/moltctl -o $@ $(PIN_SRC)
+
+$(LINUX)/initramfs.cpio: $(LINUX)/busybox $(wildcard tests/linux/*) tools/moltlib/cpio.py
+	$(call SAY,CPIO  $@)
+	$(Q)tests/linux/initramfs
+
+LINUX_TEST_FILES := $(LINUX)/vmlinuz $(LINUX)/initramfs.cpio $(LINUX)/pin
+$(LINUX)/control-test.cpio: $(LINUX)/control.cpio $(LINUX_TEST_FILES)
+	$(call SAY,CPIO  $@)
+	$(Q)tools/linux/initramfs $@ $(LINUX)/busybox $(BUILD)/moltctl $(LINUX_FILES) $(LINUX_TEST_FILES)
+
+.PHONY: linux linux-test
+linux-test: linux $(LINUX)/control-test.cpio
 linux: $(LINUX)/vmlinuz $(LINUX)/control.cpio

@@ -7,8 +7,9 @@
  * memory, yet compaction moves locked pages (vm.compact_unevictable_allowed is 1 by default). What
  * no kernel moves is a page with a reference it cannot account for, and vmsplice() takes such
  * references: for as long as a pipe holds a page, migration finds one reference too many and leaves
- * it alone. Unlike the sysctl that changes nothing for anybody else, and it ends with this process
- * however that ends. pages_hold() looks again behind each call whose pages molt has read.
+ * it alone (tests/linux/pin.c shows both). Unlike the sysctl that changes nothing for anybody else,
+ * and it ends with this process however that ends. pages_hold() looks again behind each call whose
+ * pages molt has read.
  */
 #include "memory.h"
 

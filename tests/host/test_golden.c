@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The golden stream of version 1: read as an image reads it, compared with what is known of it.
+ * The golden streams of version 1: read as an image reads them, compared with what is known.
  */
 #include "../../lu/lu_priv.h"
 
@@ -14,7 +14,8 @@
 #include "fakes/world.h"
 #include "hv/buddy.h"
 #include "hv/console.h"
-#include "hv/domain.h"
+#include "hv/domctl.h"
+#include "hv/errno.h"
 #include "hv/memory.h"
 #include "hv/modules.h"
 #include "hv/time.h"
@@ -24,19 +25,23 @@ __asm__(".section .rodata\n"
         ".balign 4096\n"
         "golden_start: .incbin \"tests/host/golden/stream-v1.bin\"\n"
         "golden_end:\n"
+        ".balign 4096\n"
+        "golden_domains_start: .incbin \"tests/host/golden/stream-v1-domains.bin\"\n"
+        "golden_domains_end:\n"
         ".previous\n");
 extern const uint8_t golden_start[], golden_end[];
+extern const uint8_t golden_domains_start[], golden_domains_end[];
 
-static void adopt(void)
+static void adopt(const uint8_t *stream, const uint8_t *end)
 {
     struct stream_reader reader;
     const char *why = "";
-    size_t length = (size_t)(golden_end - golden_start);
+    size_t length = (size_t)(end - stream);
 
     world_reset();
     world_boot_closed(1, true);
     assert_true(length < KIB(16));
-    if (stream_open(&reader, golden_start, length, &why) != 0 ||
+    if (stream_open(&reader, stream, length, &why) != 0 ||
         restore_check(&reader, &adopt_keeper, &why) != 0) {
         fail_msg("%s", why);
     }
@@ -52,7 +57,14 @@ static void adopt(void)
 static int setup(void **state)
 {
     (void)state;
-    adopt();
+    adopt(golden_start, golden_end);
+    return 0;
+}
+
+static int setup_domains(void **state)
+{
+    (void)state;
+    adopt(golden_domains_start, golden_domains_end);
     return 0;
 }
 
@@ -243,6 +255,69 @@ static void test_golden__console__pending_bytes_and_focus(void **state)
     assert_int_equal(console_focus(), 1);
 }
 
+static void assert_output(const struct domain *d, uint64_t total, const char *kept)
+{
+    struct output_piece pieces[2];
+    uint64_t at = 0;
+    char text[64];
+    size_t n = output_get(&d->output, &at, sizeof(text), pieces);
+
+    assert_int_equal(d->output.total, total);
+    assert_int_equal(n, strlen(kept));
+    assert_int_equal(at, total - n);
+    memcpy(text, pieces[0].bytes != NULL ? (const char *)pieces[0].bytes : "", pieces[0].len);
+    memcpy(text + pieces[0].len, pieces[1].bytes != NULL ? (const char *)pieces[1].bytes : "",
+           pieces[1].len);
+    assert_memory_equal(text, kept, n);
+}
+
+static void test_golden_domains__states_and_vcpus__as_they_were(void **state)
+{
+    static const struct {
+        uint16_t id;
+        const char *name;
+        enum domain_state state;
+        enum vcpu_run_state run;
+        bool queued;
+    } rows[] = {
+        {1, "control", DOMAIN_RUNNING, VCPU_RUNNABLE, true},
+        {2, "paused", DOMAIN_PAUSED, VCPU_HALTED, false},
+        {3, "loaded", DOMAIN_NEW, VCPU_RUNNABLE, false},
+        {4, "empty", DOMAIN_NEW, VCPU_DOWN, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        const struct domain *d = domain_find(rows[i].id);
+
+        assert_string_equal(d->name, rows[i].name);
+        assert_int_equal(d->state, rows[i].state);
+        assert_int_equal(d->vcpus->run_state, rows[i].run);
+        assert_int_equal(d->vcpus->run_next != NULL, rows[i].queued);
+    }
+    /* They go on from there. */
+    assert_int_equal(domctl_resume(domain_find(2)), 0);
+    assert_int_equal(domctl_start(domain_find(3)), 0);
+    assert_int_equal(domctl_start(domain_find(4)), -ENOEXEC);
+}
+
+static void test_golden_domains__output_and_console__kept(void **state)
+{
+    const char *typed;
+    bool escape;
+
+    (void)state;
+    assert_output(domain_find(1), 1000000000000, "\r\nunfinished");
+    assert_int_equal(domain_find(1)->uart.line_shown, 4);
+    assert_output(domain_find(2), 3, "abc");
+    assert_output(domain_find(3), 0, "");
+    assert_output(domain_find(4), 7, "");
+    assert_int_equal(console_edit(&typed, &escape), 8);
+    assert_memory_equal(typed, "stat pau", 8);
+    assert_true(escape);
+    console_restore_edit("", 0, false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +326,8 @@ int main(void)
         cmocka_unit_test_setup(test_golden__domains__names_states_uarts, setup),
         cmocka_unit_test_setup(test_golden__vcpus__registers_msrs_xsave, setup),
         cmocka_unit_test_setup(test_golden__console__pending_bytes_and_focus, setup),
+        cmocka_unit_test_setup(test_golden_domains__states_and_vcpus__as_they_were, setup_domains),
+        cmocka_unit_test_setup(test_golden_domains__output_and_console__kept, setup_domains),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

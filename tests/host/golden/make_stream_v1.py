@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Writes stream-v1.bin: a stream of version 1, put together from docs/LU_ABI.md alone.
+With the argument "domains" stream-v1-domains.bin: domains that do not run, what readers get.
 
 It shares no code with the writer that it is to check: each record is packed here by hand.
 """
@@ -14,6 +15,8 @@ HOST, MODULE, DOMAIN, EXTENTS, HOST_STATE, DOMAIN_STATE, VUART, VCPU, MSRS, XSAV
 END = 12
 OPTIONAL = 0x80000000
 CONSOLE = OPTIONAL | 11
+OUTPUT = OPTIONAL | 18
+EDIT = OPTIONAL | 19
 UNKNOWN = OPTIONAL | 0x5A5A
 
 MSR_INDEX = (0xC0000081, 0xC0000082, 0xC0000083, 0xC0000084, 0xC0000102, 0xC0000103,
@@ -111,6 +114,43 @@ def console(focus, pending):
     return record(CONSOLE, struct.pack("<HHI", focus, 0, len(pending)) + pending)
 
 
+def output(number, shown, total, kept):
+    return record(OUTPUT, struct.pack("<HHIQ", number, shown, len(kept), total) + kept)
+
+
+def edit(typed, flags):
+    return record(EDIT, struct.pack("<II", len(typed), flags) + typed)
+
+
+def closed(data):
+    data += record(END, struct.pack("<II", crc32c(data), 0))
+    return data + bytes(-len(data) % PAGE)
+
+
+def domains():
+    """A paused domain that was halted, a new one that is loaded, one that is not, one that runs."""
+    data = struct.pack("<QII", MAGIC, 1, 0)
+    data += host()
+    data += domain(1, 1, 1, [(0, 0x400, 9)], "control")
+    data += domain(2, 0, 1, [(0, 0x705, 0)], "paused")
+    data += domain(3, 0, 1, [(0, 0x808, 3)], "loaded")
+    data += domain(4, 0, 1, [], "empty")
+    data += host_state()
+    data += domain_state(1, 1, 0) + vuart(1, (0, 0, 0, 0, 0, 0), 1, b"", 0, b"unfinished")
+    data += output(1, 4, 1000000000000, b"\r\nunfinished")
+    data += vcpu(1, 0, 0, 0x11, 0) + msrs(1, 0, 0x11)
+    data += domain_state(2, 4, 0) + vuart(2, (0, 0, 0, 0, 0, 0), 1, b"", 0, b"")
+    data += output(2, 0, 3, b"abc")
+    data += vcpu(2, 0, 1, 0x22, 0) + msrs(2, 0, 0x22)
+    data += domain_state(3, 5, 0) + vuart(3, (0, 0, 0, 0, 0, 0), 1, b"", 0, b"")
+    data += vcpu(3, 0, 0, 0x33, 0) + msrs(3, 0, 0x33)
+    data += domain_state(4, 5, 0) + vuart(4, (0, 0, 0, 0, 0, 0), 1, b"", 0, b"")
+    data += output(4, 0, 7, b"")
+    data += vcpu(4, 0, 2, 0x44, 0) + msrs(4, 0, 0x44)
+    data += console(0xFFFF, b"") + edit(b"stat pau", 1)
+    return closed(data)
+
+
 def stream():
     data = struct.pack("<QII", MAGIC, 1, 0)
     data += host()
@@ -128,9 +168,8 @@ def stream():
     data += vuart(7, (0, 0x83, 0, 0, 0, 0), 1, b"", 0, b"")
     data += vcpu(7, 0, 2, 0x33, 0) + msrs(7, 0, 0x33)
     data += console(1, b"molt: not yet printed\r\n")
-    data += record(END, struct.pack("<II", crc32c(data), 0))
-    return data + bytes(-len(data) % PAGE)
+    return closed(data)
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(stream())
+    sys.stdout.buffer.write(domains() if sys.argv[1:] == ["domains"] else stream())

@@ -11,6 +11,7 @@
 #include "hv/cmdline.h"
 #include "hv/errno.h"
 #include "hv/hvm.h"
+#include "hv/machine.h"
 #include "hv/printk.h"
 #include "hv/sched.h"
 #include "hv/slab.h"
@@ -202,10 +203,15 @@ int domctl_resume(struct domain *d)
 
 int domctl_destroy(struct domain *d)
 {
+    bool ended = d->state == DOMAIN_EXITED || d->state == DOMAIN_STOPPED;
+
     if (d->state == DOMAIN_DYING) {
         return -EBUSY;
     }
     domain_doom(d);
+    if (!ended) { /* the run may end with it */
+        machine_domain_ended(d);
+    }
     return 0;
 }
 

@@ -938,6 +938,19 @@ static void test_destroy__many_extents__in_slices_and_all_given_back(void **stat
     defragment();
 }
 
+/* The run may end with it (end=control), once. */
+static void test_destroy__running_and_ended__its_end_told_once(void **state)
+{
+    (void)state;
+    assert_int_equal(call(HC_DOM_DESTROY, other->id, 0, 0), 0);
+    assert_int_equal(fake_ended_domains, 1);
+    struct domain *d = created("new", MIB(1));
+    domain_exit(d, 0);
+    assert_int_equal(fake_ended_domains, 2);
+    assert_int_equal(call(HC_DOM_DESTROY, d->id, 0, 0), 0);
+    assert_int_equal(fake_ended_domains, 2);
+}
+
 static void test_destroy__while_it_is_handled__not_under_its_feet(void **state)
 {
     (void)state;
@@ -1113,6 +1126,7 @@ int main(void)
         TEST(test_states__each_call__allowed_or_einval),
         TEST(test_pause__vcpus__out_of_the_queue_and_as_they_were),
         TEST(test_destroy__many_extents__in_slices_and_all_given_back),
+        TEST(test_destroy__running_and_ended__its_end_told_once),
         TEST(test_destroy__while_it_is_handled__not_under_its_feet),
         TEST(test_stats__sizes__what_happened),
         TEST(test_console_read__positions__bytes_in_order),

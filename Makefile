@@ -37,12 +37,12 @@ ARCH_SRC := arch/x86_64/cpu.c arch/x86_64/traps.c arch/x86_64/isr.asm arch/x86_6
 	arch/x86_64/relocator.asm arch/x86_64/apic.c arch/x86_64/smp.c \
 	arch/x86_64/context.c arch/x86_64/serial.c arch/x86_64/tsc.c arch/x86_64/rtc.c
 CORE_SRC := core/main.c core/version.c core/memory.c core/modules.c core/guests.c \
-	core/guest_load.c core/domain.c core/vcpu.c core/sched.c core/hvm.c core/exit.c core/exit_stats.c core/wallclock.c core/cpuid.c \
+	core/guest_load.c core/domain.c core/vcpu.c core/lock.c core/sched.c core/hvm.c core/exit.c core/exit_stats.c core/wallclock.c core/cpuid.c \
 	core/domain_memory.c core/domctl.c core/domain_calls.c core/guest_pages.c \
 	core/msr.c core/pio.c core/guest_walk.c core/irq.c core/mmio.c core/insn.c core/acpi.c core/guest_elf.c core/linux_load.c core/pvh_load.c core/hypercall.c core/machine.c core/console.c core/commands.c \
 	core/printk.c core/panic.c core/format.c core/string.c core/crc32c.c core/cmdline.c core/selftest.c
 MM_SRC   := mm/e820.c mm/boot_alloc.c mm/frametable.c mm/buddy.c mm/slab.c mm/vmap.c mm/extent.c
-LU_SRC   := lu/region.c lu/load.c lu/kimage.c lu/reloc.c lu/update.c lu/save.c lu/vcpu_record.c \
+LU_SRC   := lu/region.c lu/load.c lu/kimage.c lu/reloc.c lu/update.c lu/others.c lu/save.c lu/vcpu_record.c \
 	lu/stream_write.c lu/mfn_list.c lu/breadcrumb.c lu/adopt.c lu/stream_map.c lu/stream_read.c \
 	lu/restore_check.c lu/check_devices.c lu/restore.c lu/irq_record.c lu/finish.c lu/status.c
 VMX_SRC  := vmx/vmx.c vmx/vmcs.c vmx/ept.c vmx/exit_decode.c vmx/inject.c vmx/event.c \

@@ -149,7 +149,12 @@ static void unlink_domain(struct domain *d)
 
 static bool is_running(const struct domain *d)
 {
-    return this_cpu()->current != NULL && this_cpu()->current->domain == d;
+    for_each_vcpu(d, v) {
+        if (v->running) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* A slice of what a dying domain has; true when it is gone. */

@@ -44,10 +44,10 @@ static int64_t result_of(int rc)
 
 /* The set of domains stays as it is from the request for an update to its end: the stream is begun
  * before, and nothing half-done must be there. */
-static bool must_wait(void)
+static bool must_wait(struct vcpu *v)
 {
     if (lu_requested()) {
-        sched_yield();
+        sched_yield(v);
         return true;
     }
     return false;
@@ -100,7 +100,7 @@ static int64_t do_create(struct vcpu *v)
     if (args.flags != 0) {
         return -EINVAL;
     }
-    if (must_wait()) {
+    if (must_wait(v)) {
         return HYPERCALL_RESTART;
     }
     rc = domctl_create(args.name, args.vcpus, false, &d);
@@ -114,7 +114,7 @@ static int64_t do_memory(struct vcpu *v)
     if (d == NULL) {
         return -ENOENT;
     }
-    if (must_wait()) {
+    if (must_wait(v)) {
         return HYPERCALL_RESTART;
     }
     return result_of(domctl_memory(d, v->gpr[GPR_RCX]));
@@ -242,7 +242,7 @@ static int64_t do_destroy(struct vcpu *v)
     if (d == NULL) {
         return -ENOENT;
     }
-    return must_wait() ? HYPERCALL_RESTART : domctl_destroy(d);
+    return must_wait(v) ? HYPERCALL_RESTART : domctl_destroy(d);
 }
 
 static int64_t do_stats(struct vcpu *v)

@@ -7,6 +7,7 @@
  */
 #include "hv/domctl.h"
 
+#include "hv/acpi.h"
 #include "hv/buddy.h"
 #include "hv/cmdline.h"
 #include "hv/errno.h"
@@ -19,7 +20,6 @@
 
 /* Left in the heap for molt itself (nested tables, streams), besides 1/256 of what is taken. */
 #define HEAP_RESERVE MIB(4)
-#define VCPUS_MAX 1U
 
 _Static_assert(DOMAIN_NAME_MAX == sizeof(((struct hc_domain *)0)->name), "names");
 _Static_assert(VCPU_EXIT_KINDS == HC_EXIT_KINDS && MAX_ORDER + 1 == HC_ORDERS, "statistics");
@@ -73,7 +73,7 @@ int domctl_create(const char *name, unsigned int vcpus, bool control, struct dom
     struct domain *d;
     int rc;
 
-    if (!name_valid(name) || vcpus == 0 || vcpus > VCPUS_MAX) {
+    if (!name_valid(name) || vcpus == 0 || vcpus > ACPI_VCPUS_MAX) {
         return -EINVAL;
     }
     if (name_used(name)) {
@@ -149,6 +149,7 @@ int domctl_load(struct domain *d, const struct guest_payload *payload, const cha
         rc = -ENOEXEC;
     }
     kfree(state);
+    vcpu_unload(d->vcpus);
     if (rc != 0) {
         domain_soil(d);
         return rc;

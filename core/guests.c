@@ -8,6 +8,7 @@
 #include "hv/guest_load.h"
 
 #include "hv/domctl.h"
+#include "hv/acpi.h"
 #include "hv/errno.h"
 #include "hv/modules.h"
 #include "hv/printk.h"
@@ -68,8 +69,8 @@ static int read_config(const char *line, size_t index, struct guest_config *c)
             }
             c->memory = align_down(c->memory, PAGE_SIZE);
         } else if (strncmp(word.s, "vcpus=", 6) == 0) {
-            if (parse_size(value, &c->vcpus) != 0 || c->vcpus != 1) {
-                printk("guest %s: vcpus= must be 1", c->name);
+            if (parse_size(value, &c->vcpus) != 0 || c->vcpus == 0 || c->vcpus > ACPI_VCPUS_MAX) {
+                printk("guest %s: vcpus= is not 1 to %u", c->name, ACPI_VCPUS_MAX);
                 return -EINVAL;
             }
         } else if (span_eq(word, "control")) {

@@ -61,8 +61,7 @@ static int64_t do_sleep(struct vcpu *v)
 
 static int64_t do_yield(struct vcpu *v)
 {
-    (void)v;
-    sched_yield();
+    sched_yield(v);
     return 0;
 }
 

@@ -6,7 +6,9 @@
 
 #include "hv/domain.h"
 #include "hv/hvm.h"
+#include "hv/sched.h"
 #include "hv/seam.h"
+#include "hv/slab.h"
 
 static struct vcpu *vcpu_of(void *domain, unsigned int i)
 {
@@ -26,34 +28,49 @@ static struct vlapic *bus_apic(void *domain, unsigned int i)
     return v != NULL ? &v->apic : NULL;
 }
 
-/* One host CPU: the scheduler looks at every vCPU before it picks one. */
 static void bus_kick(void *domain, unsigned int i)
 {
-    (void)domain;
-    (void)i;
+    struct vcpu *v = vcpu_of(domain, i);
+
+    if (v != NULL) {
+        sched_kick(v);
+    }
+}
+
+static void signal(void *domain, unsigned int i, uint32_t which)
+{
+    struct vcpu *v = vcpu_of(domain, i);
+
+    if (v != NULL && v->run_state != VCPU_DOWN) {
+        v->signals |= which;
+    }
 }
 
 static void bus_nmi(void *domain, unsigned int i)
 {
+    signal(domain, i, VCPU_SIGNAL_NMI);
+}
+
+static void bus_init(void *domain, unsigned int i)
+{
     struct vcpu *v = vcpu_of(domain, i);
 
-    if (v != NULL && v->run_state == VCPU_RUNNABLE) {
-        hvm->inject(v, EVENT_VALID | EVENT_TYPE_NMI << 8 | 2, 0);
+    signal(domain, i, VCPU_SIGNAL_INIT);
+    if (v != NULL) {
+        v->signals &= ~VCPU_SIGNAL_SIPI; /* one that came before is forgotten */
     }
 }
 
-/* INIT and SIPI start other vCPUs; a domain has one, which nobody restarts. */
-static void bus_init(void *domain, unsigned int i)
-{
-    (void)domain;
-    (void)i;
-}
-
+/* Counts only while INIT is waited out; SDM volume 3, "MP Initialization Protocol". */
 static void bus_sipi(void *domain, unsigned int i, uint8_t vector)
 {
-    (void)domain;
-    (void)i;
-    (void)vector;
+    struct vcpu *v = vcpu_of(domain, i);
+
+    if (v != NULL && !(v->signals & VCPU_SIGNAL_SIPI) &&
+        (v->run_state == VCPU_WAIT_SIPI || (v->signals & VCPU_SIGNAL_INIT))) {
+        v->sipi_vector = vector;
+        signal(domain, i, VCPU_SIGNAL_SIPI);
+    }
 }
 
 static void bus_eoi(void *domain, uint8_t vector)
@@ -83,11 +100,74 @@ uint64_t irq_guest_tsc(const struct vcpu *v, uint64_t host_tsc)
     return host_tsc + v->tsc_offset;
 }
 
+bool irq_signalled(const struct vcpu *v)
+{
+    return v->run_state != VCPU_DOWN &&
+           ((v->signals & VCPU_SIGNAL_INIT) ||
+            ((v->signals & VCPU_SIGNAL_SIPI) && v->run_state == VCPU_WAIT_SIPI));
+}
+
+static void change_state(struct vcpu *v, void (*change)(struct vcpu_state *s, uint8_t vector))
+{
+    struct vcpu_state *s = kzalloc(sizeof(*s));
+
+    if (s == NULL) {
+        domain_stop(v->domain, "out of memory to start vCPU %u", v->id);
+        return;
+    }
+    vcpu_get_state(v, s);
+    change(s, v->sipi_vector);
+    if (vcpu_set_state(v, s) != 0) {
+        domain_stop(v->domain, "vCPU %u cannot be started", v->id);
+    }
+    kfree(s);
+}
+
+static void to_init(struct vcpu_state *s, uint8_t vector)
+{
+    (void)vector;
+    vcpu_state_init(s);
+}
+
+static void take_init(struct vcpu *v)
+{
+    v->signals &= ~(VCPU_SIGNAL_INIT | VCPU_SIGNAL_NMI);
+    if (v->id == 0) { /* it would begin at the reset vector, where guests have no firmware */
+        domain_stop(v->domain, "INIT sent to the boot processor");
+        return;
+    }
+    (void)hvm->nmi(v, false);
+    vlapic_init_signal(&v->apic);
+    v->wake_tsc = 0;
+    v->run_state = VCPU_WAIT_SIPI;
+    change_state(v, to_init);
+}
+
+static void take_sipi(struct vcpu *v)
+{
+    v->signals &= ~VCPU_SIGNAL_SIPI;
+    v->run_state = VCPU_RUNNABLE;
+    change_state(v, vcpu_state_sipi);
+}
+
+void irq_take_signals(struct vcpu *v)
+{
+    if (v->run_state != VCPU_DOWN && (v->signals & VCPU_SIGNAL_INIT)) {
+        take_init(v);
+    }
+    if (v->run_state == VCPU_WAIT_SIPI && (v->signals & VCPU_SIGNAL_SIPI)) {
+        take_sipi(v);
+    }
+}
+
 void irq_before_entry(struct vcpu *v, uint64_t now)
 {
     int vector;
 
     vlapic_timer_tick(&v->apic, irq_guest_tsc(v, now));
+    if ((v->signals & VCPU_SIGNAL_NMI) && hvm->nmi(v, true)) {
+        v->signals &= ~VCPU_SIGNAL_NMI;
+    }
     vector = vlapic_pending(&v->apic);
     if (hvm->interrupt(v, vector)) {
         vlapic_take(&v->apic, (uint8_t)vector);
@@ -97,7 +177,7 @@ void irq_before_entry(struct vcpu *v, uint64_t now)
 bool irq_wakes(struct vcpu *v, uint64_t now)
 {
     vlapic_timer_tick(&v->apic, irq_guest_tsc(v, now));
-    return vlapic_pending(&v->apic) >= 0 && !v->deaf;
+    return (vlapic_pending(&v->apic) >= 0 && !v->deaf) || (v->signals & VCPU_SIGNAL_NMI);
 }
 
 uint64_t irq_next_timer(const struct vcpu *v)

@@ -84,8 +84,13 @@ void machine_report_digests(void)
 
 static void report_boot(void)
 {
-    uint64_t first = hvm != NULL ? this_cpu()->first_entry_tsc : tsc_read();
+    uint64_t first = hvm != NULL ? 0 : tsc_read();
 
+    for_each_cpu(cpu) {
+        if (first == 0 || (cpu->first_entry_tsc != 0 && cpu->first_entry_tsc < first)) {
+            first = cpu->first_entry_tsc;
+        }
+    }
     if (entered != 0 && first != 0) {
         printk("boot: %llu cycles to %s, TSC %llu kHz", (unsigned long long)(first - entered),
                hvm != NULL ? "the first guest" : "the end", (unsigned long long)tsc_khz);

@@ -11,16 +11,19 @@
 #include "hv/domctl.h"
 #include "hv/guest_load.h"
 #include "hv/hvm.h"
+#include "hv/lock.h"
 #include "hv/lu.h"
 #include "hv/machine.h"
 #include "hv/mb2.h"
 #include "hv/memory.h"
 #include "hv/modules.h"
+#include "hv/percpu.h"
 #include "hv/phase.h"
 #include "hv/place.h"
 #include "hv/printk.h"
 #include "hv/sched.h"
 #include "hv/seam.h"
+#include "hv/smp.h"
 #include "hv/selftest.h"
 #include "hv/time.h"
 #include "hv/vmap.h"
@@ -85,6 +88,7 @@ static void cold_start(const struct boot_info *info)
     wallclock_init();
     hvm_init();
     sched_init(info->cmdline);
+    cpus_expected = 1 + cpus_start(info);
     machine_init(info->cmdline);
     phase = "boot: guests";
     guests_create(info);
@@ -115,6 +119,8 @@ void hv_main(uint32_t magic, uint32_t info_pa, uint64_t entry_tsc, uint32_t load
     image_pa = loaded_pa;
     traps_init();
     cpu_init();
+    hv_lock();
+    cpu_join();
     serial_init();
     if (mb2_parse(pa_to_direct(info_pa), MB2_INFO_MAX, &info, &why) != 0) {
         panic("boot: %s", why);

@@ -59,13 +59,15 @@ static void end_by_acpi(struct domain *d, const char *how)
     }
 }
 
-static enum outcome port_write(struct domain *d, uint16_t port, unsigned int size, uint64_t value)
+static enum outcome port_write(struct vcpu *v, uint16_t port, unsigned int size, uint64_t value)
 {
+    struct domain *d = v->domain;
+
     if (is_vuart(port)) {
         if (vuart_write(d, port - VUART_PORT, (uint8_t)value)) {
             return DONE;
         }
-        sched_yield(); /* others may have something to do until then */
+        sched_yield(v); /* others may have something to do until then */
         return AGAIN;
     }
     switch (acpi_port_write(port, size, (uint32_t)value)) {
@@ -105,7 +107,7 @@ static void plain(struct vcpu *v, const struct hvm_exit *exit)
         }
     } else if (exit->io.in) {
         merge(&v->gpr[GPR_RAX], port_read(v->domain, exit->io.port, exit->io.size), exit->io.size);
-    } else if (port_write(v->domain, exit->io.port, exit->io.size, v->gpr[GPR_RAX]) == AGAIN) {
+    } else if (port_write(v, exit->io.port, exit->io.size, v->gpr[GPR_RAX]) == AGAIN) {
         return;
     }
     hvm->skip(v, exit->insn_length);
@@ -129,7 +131,7 @@ static int element(struct vcpu *v, const struct hvm_exit *exit, uint64_t linear)
     if (guest_span_read(v, &span, &value) != 0) {
         return -1;
     }
-    return port_write(v->domain, exit->io.port, exit->io.size, value) == DONE ? 0 : -1;
+    return port_write(v, exit->io.port, exit->io.size, value) == DONE ? 0 : -1;
 }
 
 static void string(struct vcpu *v, const struct hvm_exit *exit)

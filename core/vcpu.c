@@ -10,6 +10,7 @@
 #include "hv/exit.h"
 #include "hv/hvm.h"
 #include "hv/lu.h"
+#include "hv/percpu.h"
 #include "hv/printk.h"
 #include "hv/sched.h"
 #include "hv/seam.h"
@@ -109,6 +110,9 @@ int vcpu_set_state(struct vcpu *v, const struct vcpu_state *s)
     if (!context_state_valid(s)) {
         return -EINVAL;
     }
+    if (this_cpu()->loaded == v) {
+        context_unload();
+    }
     v->tsc_offset = s->tsc_offset;
     memcpy(v->gpr, s->gpr, sizeof(v->gpr));
     memcpy(v->ctx.dr, s->dr, sizeof(v->ctx.dr));
@@ -189,16 +193,41 @@ int vcpu_create(struct domain *d, unsigned int id, const struct vcpu_state *stat
         vcpu_destroy(v);
         return rc;
     }
+    vcpu_unload(v);
     *out = v;
     return 0;
 }
 
 int domain_add_vcpus(struct domain *d, unsigned int n, const struct vcpu_state *first)
 {
+    struct vcpu_state *reset = kzalloc(sizeof(*reset));
     struct vcpu *v;
+    int rc;
 
-    BUG_ON(n != 1);
-    return vcpu_create(d, 0, first, &v);
+    if (reset == NULL) {
+        return -ENOMEM;
+    }
+    vcpu_state_reset(reset);
+    rc = vcpu_create(d, 0, first, &v);
+    for (unsigned int id = 1; rc == 0 && id < n; id++) {
+        rc = vcpu_create(d, id, reset, &v);
+        if (rc == 0) {
+            v->run_state = VCPU_WAIT_SIPI;
+        }
+    }
+    kfree(reset);
+    return rc;
+}
+
+void vcpu_unload(struct vcpu *v)
+{
+    if (hvm == NULL || cpus_expected == 1) {
+        return;
+    }
+    if (this_cpu()->loaded == v) {
+        context_unload();
+    }
+    hvm->unload(v);
 }
 
 void vcpu_destroy(struct vcpu *v)
@@ -210,6 +239,7 @@ void vcpu_destroy(struct vcpu *v)
         hvm->vcpu_fini(v);
         context_fini(&v->ctx);
     }
+    BUG_ON(v->running);
     kfree(v->cold);
     kfree(v);
 }
@@ -220,10 +250,12 @@ void vcpu_dump(struct vcpu *v)
                                                      "fs", "gs", "ldtr", "tr"};
     struct vcpu_state *s = kzalloc(sizeof(*s));
 
-    if (s == NULL) {
+    if (s == NULL || (v->running && v->cpu != this_cpu())) {
+        kfree(s);
         return;
     }
     vcpu_get_state(v, s);
+    vcpu_unload(v);
 #define ULL(x) ((unsigned long long)(x))
     printk("%s vcpu%u: rip=%016llx rflags=%08llx rsp=%016llx rbp=%016llx", v->domain->name, v->id,
            ULL(s->rip), ULL(s->rflags), ULL(s->gpr[GPR_RSP]), ULL(s->gpr[GPR_RBP]));

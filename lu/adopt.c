@@ -9,9 +9,11 @@
 #include "hv/e820.h"
 #include "hv/frametable.h"
 #include "hv/memory.h"
+#include "hv/percpu.h"
 #include "hv/phase.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
+#include "hv/smp.h"
 #include "hv/string.h"
 
 struct lu_state lu;
@@ -126,11 +128,17 @@ void lu_adopt(void)
     const char *why = "";
     int rc;
 
+    phase = "adopt: CPUs";
+    cpus_expected = 1 + lu.handover->park.parked;
+    if (cpus_prepare(&lu.handover->park) != 0) {
+        panic("lu: out of memory for %u CPUs", cpus_expected);
+    }
     phase = "adopt: domains";
     rc = restore_apply(&reader, &why);
     if (rc != 0) {
         panic("lu: adoption failed: %s (%d)", why, rc);
     }
+    cpus_release(&lu.handover->park);
     lu.handover->stage = LU_STAGE_ADOPTED;
     lu.adopted_tsc = tsc_read();
     finish_begin();

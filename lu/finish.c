@@ -61,8 +61,11 @@ static bool guests_have_run(void)
 void finish_measure(void)
 {
     const struct lu_stamps *s = &lu.handover->stamps;
-    uint64_t resumed = this_cpu()->first_entry_tsc;
+    uint64_t resumed = 0; /* the last of the CPUs that had a guest to go on with */
 
+    for_each_cpu(cpu) {
+        resumed = cpu->resumed ? MAX(resumed, cpu->first_entry_tsc) : resumed;
+    }
     if (resumed == 0) { /* nobody to run */
         resumed = lu.adopted_tsc;
     }
@@ -151,7 +154,7 @@ bool lu_work(void)
     case LU_FINISH_DONE:
         return false;
     case LU_FINISH_COMMIT:
-        if (!guests_have_run()) {
+        if (!guests_have_run() || nr_cpus < cpus_expected) {
             return false;
         }
         commit();

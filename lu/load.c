@@ -12,9 +12,11 @@
 #include "hv/frametable.h"
 #include "hv/guest_pages.h"
 #include "hv/modules.h"
+#include "hv/percpu.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
 #include "hv/slab.h"
+#include "hv/smp.h"
 #include "hv/string.h"
 #include "hv/vmap.h"
 
@@ -46,6 +48,7 @@ uint64_t lu_required(void)
         bytes += REQUIRED_PER_DOMAIN + d->nr_vcpus * REQUIRED_PER_VCPU +
                  d->extents.nr * REQUIRED_PER_EXTENT;
     }
+    bytes += cpus_bytes(cpus_expected - 1);
     return bytes + frametable_split_preserved() * PAGE_SIZE * 2;
 }
 
@@ -212,6 +215,10 @@ static int load(const void *elf, uint64_t len, char why[LU_REASON_MAX])
     }
     lu_unload();
     rc = kimage_parse(elf, len, &info, &reason);
+    if (rc == 0 && cpus_expected > 1 && !(info.flags & LU_NOTE_TAKES_CPUS)) {
+        rc = -EPROTO;
+        reason = "image: does not take over the other CPUs";
+    }
     if (rc != 0) {
         return lu_refuse(rc, why, "%s", reason);
     }

@@ -34,6 +34,13 @@ enum lu_finish {
     LU_FINISH_REPORT,
 };
 
+/* What the first CPU wants of the others. */
+enum lu_others {
+    LU_OTHERS_RUN,
+    LU_OTHERS_STOP, /* vCPUs unloaded, waiting outside hv_lock for one of the others */
+    LU_OTHERS_PARK,
+};
+
 struct lu_phases {
     uint64_t blackout, save, jump, boot, adopt, resume; /* TSC cycles */
 };
@@ -43,7 +50,8 @@ struct lu_state {
            struct lu_handover *handover; uint64_t updates; uint64_t refused; uint64_t attempts;
            int last_result; char reason[LU_REASON_MAX]; struct lu_loaded loaded;
            ,
-           bool exec_requested; struct vcpu *exec_caller; uint64_t loaded_tsc;
+           bool exec_requested; enum lu_others others;
+           struct vcpu *exec_caller; uint64_t loaded_tsc;
            /* from the update that made this image run */
            bool update_boot; struct lu_breadcrumb breadcrumb; uint64_t booted_tsc;
            uint64_t adopted_tsc; struct lu_phases phases; char from_version[32];
@@ -52,6 +60,15 @@ struct lu_state {
 };
 
 extern struct lu_state lu;
+
+/* lu/others.c. Stop: all other CPUs out of their guests and waiting; 0, or -EBUSY with *why (some
+ * may wait already: go on). Park: they leave this image for good. */
+MUST_CHECK int others_stop(const char **why);
+void others_go_on(void);
+void others_park(void);
+/* Notes when this CPU's guests were held up; the first of all CPUs' such times. Host TSC. */
+void others_note_stop(void);
+uint64_t others_first_stop(void);
 
 /* lu/load.c: drops a loaded image and everything made for it. */
 void lu_unload(void);

@@ -4,7 +4,7 @@
  *
  *   update_prepare()  guests run     stream begun, tables of the jump made
  *   lu_request_exec() guests run     someone asks
- *   lu_poll()         between guests stop, save, check, breadcrumb, jump
+ *   lu_poll()         between guests stop all CPUs, save, check, breadcrumb, park them, jump
  *
  * Until the jump everything can be taken back: a failure prints its reason and the guests go on.
  */
@@ -23,6 +23,7 @@
 #include "hv/sched.h"
 #include "hv/seam.h"
 #include "hv/slab.h"
+#include "hv/smp.h"
 #include "hv/vmap.h"
 
 static struct stream_writer writer;
@@ -54,9 +55,12 @@ int lu_request_exec(struct vcpu *caller, char why[LU_REASON_MAX])
     }
     lu.exec_requested = true;
     lu.exec_caller = caller;
-    domain_settle(); /* half-done calls of guests begin anew under the next image */
-    if (caller != NULL && lu_busy()) { /* waits until the idle arena is free; the others run on */
+    domain_settle();      /* half-done calls of guests begin anew under the next image */
+    if (caller != NULL) { /* until the idle arena is free and all CPUs have stopped */
         sched_sleep(caller, UINT64_MAX);
+    }
+    if (this_cpu() != cpu_list) {
+        cpu_kick(cpu_list);
     }
     return 0;
 }
@@ -64,12 +68,18 @@ int lu_request_exec(struct vcpu *caller, char why[LU_REASON_MAX])
 /* Loading took its time between two guests: they run once more before the pause begins. */
 static bool guests_had_a_turn(void)
 {
-    return sched_idle() || this_cpu()->last_exit_tsc > lu.loaded_tsc;
+    for_each_cpu(cpu) {
+        if (cpu->last_exit_tsc > lu.loaded_tsc) {
+            return true;
+        }
+    }
+    return sched_idle();
 }
 
 bool lu_due(void)
 {
-    return lu.exec_requested && !lu_busy() && !domain_reaping() && guests_had_a_turn();
+    return lu.others != LU_OTHERS_RUN || (lu.exec_requested && !lu_busy() && !domain_reaping() &&
+                                          this_cpu() == cpu_list && guests_had_a_turn());
 }
 
 bool lu_requested(void)
@@ -236,6 +246,14 @@ static void cancel(struct vcpu *caller, int rc, const char *why, const struct re
     if (caller != NULL) {
         hypercall_result(caller, rc);
     }
+    for_each_domain(d) {
+        for_each_vcpu(d, v) {
+            if (!v->running) {
+                vcpu_unload(v); /* saving has loaded some */
+            }
+        }
+    }
+    others_go_on();
     phase = "run";
 }
 
@@ -244,14 +262,11 @@ void lu_poll(void)
     struct vcpu *caller = lu.exec_caller;
     struct reloc_list mark = lu.loaded.list;
     const char *why = "";
-    uint64_t stop;
     int rc;
 
     if (!lu_due()) {
         return;
     }
-    /* Nobody is held up when nobody wants to run. */
-    stop = sched_idle() ? tsc_read() : this_cpu()->last_exit_tsc;
     lu.exec_requested = false;
     lu.exec_caller = NULL;
     if (caller != NULL && caller->run_state == VCPU_SLEEPING && caller->wake_tsc == UINT64_MAX) {
@@ -259,8 +274,12 @@ void lu_poll(void)
         caller->wake_tsc = 0;
     }
     lu.attempts++;
+    others_note_stop();
     console_pause_begin();
-    rc = save_all(stop, &why);
+    rc = others_stop(&why);
+    if (rc == 0) {
+        rc = save_all(others_first_stop(), &why);
+    }
     if (rc != 0) {
         cancel(caller, rc, why, &mark);
         return;
@@ -270,5 +289,6 @@ void lu_poll(void)
     if (hvm != NULL) {
         hvm->cpu_off();
     }
+    others_park();
     kexec_jump(lu.loaded.list.head_pa, lu.loaded.dest_pa + lu.loaded.info.entry, lu.loaded.info_pa);
 }

@@ -37,6 +37,8 @@ static struct area first_area;
 static struct area *root;
 static struct spinlock vmap_lock;
 
+uint64_t vmap_flushes;
+
 static uintptr_t page_va(const struct area *area, size_t index)
 {
     return vmap_base() + (area->start + index) * PAGE_SIZE;
@@ -291,6 +293,7 @@ static void unmap(void *va, bool free_frames)
         }
     }
     BUG_ON(area->mapped != 0);
+    vmap_flushes++;
     release_locked(area, spare);
     spin_unlock(&vmap_lock);
     kfree(spare[0]);

@@ -165,6 +165,7 @@ static bool has_insn_length(uint32_t reason)
     case EXIT_EXTINT:
     case EXIT_TRIPLE_FAULT:
     case EXIT_IRQ_WINDOW:
+    case EXIT_NMI_WINDOW:
     case EXIT_BAD_GUEST_STATE:
     case EXIT_MSR_LOADING:
     case EXIT_MC_AT_ENTRY:
@@ -191,6 +192,7 @@ static void decode_reason(struct vcpu *v, struct vmx_vcpu *x, uint32_t reason,
         exit->reason = HVM_EXIT_TRIPLE_FAULT;
         break;
     case EXIT_IRQ_WINDOW:
+    case EXIT_NMI_WINDOW:
         exit->reason = HVM_EXIT_IRQ_WINDOW;
         break;
     case EXIT_CPUID:

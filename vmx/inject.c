@@ -38,6 +38,13 @@ void vmx_inject(struct vcpu *v, uint32_t event, uint32_t error_code)
     }
 }
 
+/* Exits when an interrupt or NMI that waits can be taken. */
+static void write_windows(const struct vmx_vcpu *x)
+{
+    vmwrite(VMCS_PRIMARY_CTLS, vmx_caps.primary | (x->irq_window ? PRI_IRQ_WINDOW : 0) |
+                                   (x->nmi_window ? PRI_NMI_WINDOW : 0));
+}
+
 bool vmx_interrupt(struct vcpu *v, int vector)
 {
     struct vmx_vcpu *x = vmcs_load(v);
@@ -52,7 +59,25 @@ bool vmx_interrupt(struct vcpu *v, int vector)
     }
     if (window != x->irq_window) {
         x->irq_window = window;
-        vmwrite(VMCS_PRIMARY_CTLS, vmx_caps.primary | (window ? PRI_IRQ_WINDOW : 0));
+        write_windows(x);
+    }
+    return now;
+}
+
+bool vmx_nmi(struct vcpu *v, bool waiting)
+{
+    struct vmx_vcpu *x = vmcs_load(v);
+    bool now = waiting && !(x->event.info & EVENT_VALID) &&
+               !(vmread32(VMCS_GUEST_INTERRUPTIBILITY) &
+                 (INTR_BLOCK_STI | INTR_BLOCK_MOV_SS | INTR_BLOCK_NMI));
+    bool window = waiting && !now;
+
+    if (now) {
+        x->event = (struct vmx_event){.info = EVENT_VALID | EVENT_TYPE_NMI << 8 | EXC_NMI};
+    }
+    if (window != x->nmi_window) {
+        x->nmi_window = window;
+        write_windows(x);
     }
     return now;
 }

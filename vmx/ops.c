@@ -74,9 +74,6 @@ static void vmx_run(struct vcpu *v, uint64_t slice, struct hvm_exit *exit)
     }
     vmwrite(VMCS_PREEMPTION_TIMER, MAX(MIN(ticks, UINT32_MAX), 1));
     vmx_event_enter(x);
-    if (cpu->first_entry_tsc == 0) {
-        cpu->first_entry_tsc = rdtsc();
-    }
     vmx_guest_enter(cpu->hvm_data);
     unsigned int failure = vmx_enter(v, x->launched);
     cpu->last_exit_tsc = rdtsc();
@@ -116,6 +113,11 @@ static void vmx_skip(struct vcpu *v, unsigned int insn_length)
     }
 }
 
+static void vmx_unload(struct vcpu *v)
+{
+    vmcs_clear(v->hvm_data);
+}
+
 const struct hvm_ops vmx_ops = {
     .name = "VMX",
     .probe = vmx_probe,
@@ -131,6 +133,8 @@ const struct hvm_ops vmx_ops = {
     .reg_set = vmx_reg_set,
     .inject = vmx_inject,
     .interrupt = vmx_interrupt,
+    .nmi = vmx_nmi,
+    .unload = vmx_unload,
     .skip = vmx_skip,
     .state_save = vmx_state_save,
     .state_load = vmx_state_load,

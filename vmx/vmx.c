@@ -414,8 +414,7 @@ void vmx_ept_invalidate(const struct ept *ept)
 {
     (void)ept; /* changes of what is mapped are rare: all go */
     __atomic_fetch_add(&ept_generation, 1, __ATOMIC_SEQ_CST);
-    for_each_cpu(cpu)
-    {
+    for_each_cpu(cpu) {
         if (cpu != this_cpu()) {
             wait_outside(cpu);
         }

@@ -42,7 +42,7 @@ struct vmx_vcpu {
            ,
            struct vmx_event event; /* for the next entry: injected, or interrupted by the exit */
            uint16_t vpid; bool launched; bool flush_vpid; /* before the next entry */
-           bool irq_window;                               /* an exit is asked for */
+           bool irq_window; bool nmi_window;              /* an exit is asked for */
            bool shutdown;                                 /* a triple fault is due */)
 };
 
@@ -95,6 +95,7 @@ void vmx_set_mode(uint64_t cr0, uint64_t cr4, uint64_t efer);
 /* inject.c */
 void vmx_inject(struct vcpu *v, uint32_t event, uint32_t error_code);
 bool vmx_interrupt(struct vcpu *v, int vector);
+bool vmx_nmi(struct vcpu *v, bool waiting);
 /* Around VM entry: writes the due event; keeps the event that the exit interrupted. */
 void vmx_event_enter(struct vmx_vcpu *x);
 void vmx_event_exit(struct vmx_vcpu *x);

@@ -219,8 +219,7 @@ void apic_send_sipi(uint32_t id, uint8_t page)
 
 void apic_stop_others(void)
 {
-    for_each_cpu(cpu)
-    {
+    for_each_cpu(cpu) {
         if (mode != MODE_NONE && cpu != this_cpu()) {
             send(cpu->apic_id, APIC_MODE_NMI << APIC_ICR_MODE_SHIFT | APIC_ICR_ASSERT);
         }

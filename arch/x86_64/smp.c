@@ -65,15 +65,6 @@ extern const struct PACKED {
     uint32_t base;
 } early_gdtr;
 
-/* Placeholders until core/ has them. */
-__attribute__((weak)) struct percpu *cpu_list;
-NORETURN __attribute__((weak)) void cpu_main(void)
-{
-    for (;;) {
-        cpu_halt(UINT64_MAX);
-    }
-}
-
 static uint32_t ap_entry_pa(void)
 {
     return (uint32_t)(image_pa + (uintptr_t)__ap_entry_offset);

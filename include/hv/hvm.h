@@ -122,6 +122,10 @@ struct hvm_ops {
     /* An external interrupt waits for the vCPU (vector, or -1: none). True: it can be taken now and
      * is queued for the next entry. False: HVM_EXIT_IRQ_WINDOW comes when it can. */
     bool (*interrupt)(struct vcpu *v, int vector);
+    /* The same for an NMI. False as well when none is waiting. */
+    bool (*nmi)(struct vcpu *v, bool waiting);
+    /* The vCPU may run on another CPU next: nothing of it stays in this one. */
+    void (*unload)(struct vcpu *v);
     /* Past an emulated instruction: RIP, interrupt shadow, single-step trap. */
     void (*skip)(struct vcpu *v, unsigned int insn_length);
     /* The part of the neutral state that the backend holds (all but ctx); gpr[] included. */

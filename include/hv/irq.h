@@ -20,7 +20,14 @@ extern const struct vlapic_bus irq_bus;
 /* Guest TSC of a vCPU at a host TSC. */
 uint64_t irq_guest_tsc(const struct vcpu *v, uint64_t host_tsc);
 
-/* Just before an entry: the timer, then the highest interrupt that can be taken. Loaded vCPU. */
+/* INIT or SIPI has something for it to do, whatever its run state is. */
+bool irq_signalled(const struct vcpu *v);
+
+/* Does what INIT and SIPI ask for. On the CPU that runs the vCPU, between entries. */
+void irq_take_signals(struct vcpu *v);
+
+/* Just before an entry: the timer, an NMI, then the highest interrupt that can be taken. Loaded
+ * vCPU. */
 void irq_before_entry(struct vcpu *v, uint64_t now);
 
 /* Not running: runs its timer; true when something wakes it from HLT. */

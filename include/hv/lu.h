@@ -5,7 +5,7 @@
  *   old image: lu_load_*() .. lu_request_exec() .. lu_poll() -> jump
  *   new image: lu_adopt() .. guests run .. lu_work() until everything is tidy
  *
- * Today one CPU; what the CPUs share is touched only between guests (sched_loop()).
+ * hv_lock held everywhere. The first CPU saves and jumps; the others stop, and park when it does.
  */
 #ifndef HV_LU_H
 #define HV_LU_H
@@ -62,6 +62,10 @@ bool lu_requested(void); /* a jump is asked for, and will come or be refused */
 void lu_forget_caller(const struct vcpu *v);
 bool lu_due(void);  /* a jump is asked for: vCPUs shall stop */
 void lu_poll(void); /* between guests: jumps when due; returns when not, or when refused */
+
+/* The same on the other CPUs: stops when the first one asks for it, and comes back when the update
+ * is refused. */
+void lu_stop_here(void);
 
 /* One slice of what follows an update (heap, scrubbing, reports). True when there was something. */
 bool lu_work(void);

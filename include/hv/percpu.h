@@ -15,11 +15,11 @@ struct percpu {
     LAYOUT(unsigned int id; /* 0: the one that booted, or made the update */
            uint32_t apic_id; struct vcpu *loaded; /* whose context is in the CPU's registers */
            struct vcpu *current; /* the one running or handled now */
-           struct vcpu *run_queue; /* ring of runnable vCPUs, NULL when empty */
            bool idle; /* in cpu_halt(), or about to be: a kick is needed */
            , void *hvm_data;       /* the backend's (VMXON region, ...) */
-           uint64_t last_exit_tsc; /* when the last VM exit happened */
+           uint64_t last_exit_tsc; /* when it left a guest, or cpu_halt(), last */
            uint64_t first_entry_tsc; /* first VM entry of this image, 0 before */
+           bool resumed; /* ... and that vCPU was held up by the update */
            uint64_t stop_tsc;    /* update: when its guest, or else the CPU itself, stopped */
            bool stopped;         /* waits for the update's verdict */
            bool resched;         /* the running vCPU's slice is over */
@@ -29,9 +29,15 @@ struct percpu {
 
 struct percpu *this_cpu(void);
 
-/* Every CPU that has come to cpu_main() or hv_main(), the first one first. Grows only. */
+/* Every CPU that runs this image, the first one first. Grows only. */
 extern struct percpu *cpu_list;
 extern unsigned int nr_cpus;
+/* As many will be there, once it is known: a vCPU that stops running leaves its CPU if this is more
+ * than one (vcpu_unload()). */
+extern unsigned int cpus_expected;
+
+/* This CPU into the list. hv_lock held. */
+void cpu_join(void);
 
 #define for_each_cpu(c) for (struct percpu *c = cpu_list; c != NULL; c = c->next)
 

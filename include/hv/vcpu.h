@@ -11,6 +11,7 @@
 #include "hv/vlapic.h"
 
 struct domain;
+struct percpu;
 
 /* General registers in the order of instruction encodings. gpr[GPR_RSP] is kept by the backend's
  * VMCS or VMCB while a vCPU lives: use hvm->reg_get(HVM_REG_RSP). */
@@ -96,10 +97,16 @@ struct vcpu_state {
 
 enum vcpu_run_state {
     VCPU_RUNNABLE,
-    VCPU_SLEEPING, /* HC_SLEEP until wake_tsc */
-    VCPU_HALTED,   /* HLT */
-    VCPU_DOWN,     /* its domain ended, or it cannot run */
+    VCPU_SLEEPING,  /* HC_SLEEP until wake_tsc */
+    VCPU_HALTED,    /* HLT */
+    VCPU_WAIT_SIPI, /* after RESET or INIT, not the boot processor */
+    VCPU_DOWN,      /* its domain ended, or it cannot run */
 };
+
+/* What waits for a vCPU besides interrupts; done by the CPU that runs it (core/irq.c). */
+#define VCPU_SIGNAL_NMI 1U
+#define VCPU_SIGNAL_INIT 2U
+#define VCPU_SIGNAL_SIPI 4U
 
 /* Exit statistics by neutral reason (hv/hvm.h). */
 #define VCPU_EXIT_KINDS 24
@@ -109,8 +116,14 @@ struct vcpu {
            uint64_t wake_tsc; /* host TSC */
            uint64_t gpr[GPR_COUNT]; struct vcpu_context ctx; void *hvm_data; /* the backend's */
            ,
-           struct vcpu *next_in_domain; struct vcpu *run_next; /* run queue ring */
-           struct vcpu *run_prev; uint64_t tsc_offset; bool entered; /* has run under this image */
+           struct vcpu *next_in_domain; struct vcpu *run_next; /* the scheduler's ring */
+           struct vcpu *run_prev; struct percpu *cpu;          /* runs there, or did last */
+           bool running;                                       /* on v->cpu, now */
+           bool held; /* could run when this image met it */
+           bool entered; /* has run under this image */
+           uint64_t vruntime; /* TSC cycles run, what it slept through counted in: fairness */
+           uint32_t signals; /* VCPU_SIGNAL_* */
+           uint8_t sipi_vector; uint64_t tsc_offset;
            bool deaf;   /* halted with interrupts off: no interrupt wakes it */
            bool call32; /* its last hypercall has a result of 32 bits */
            struct vlapic apic; struct pvclock_vcpu clock; uint64_t exits[VCPU_EXIT_KINDS];
@@ -142,6 +155,10 @@ MUST_CHECK int domain_add_vcpus(struct domain *domain, unsigned int n,
 /* Would vcpu_set_state() take it under the backend that there is or will be? 0 or -EINVAL. Changes
  * nothing; before hvm_init() too. */
 MUST_CHECK int vcpu_state_check(const struct vcpu_state *state);
+
+/* Takes a vCPU that does not run out of this CPU, so that any other may run it. Nothing is done
+ * where there is one CPU only. */
+void vcpu_unload(struct vcpu *vcpu);
 
 /* The whole neutral state of a stopped vCPU, and back. Set: 0 or -EINVAL. */
 void vcpu_get_state(struct vcpu *vcpu, struct vcpu_state *state);

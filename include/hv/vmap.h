@@ -3,8 +3,8 @@
  * vmap: contiguous addresses over scattered frames, each area followed by an unmapped guard page.
  *
  * Lock: vmap_lock, under which vmap_pt_map() and vmap_pt_unmap() of hv/seam.h are called.
- * Addresses are used again at once, while the seam flushes the local TLB only: an area that other
- * CPUs have touched may be given back only when their TLBs are known to be flushed since.
+ * The seam flushes the local TLB only; other CPUs catch up when they next take hv_lock, without
+ * which nobody touches vmap space.
  */
 #ifndef HV_VMAP_H
 #define HV_VMAP_H
@@ -24,6 +24,9 @@ MUST_CHECK int vmap_set(void *area, size_t index, mfn_t mfn);
 
 /* The frame mapped there, INVALID_MFN when none. */
 mfn_t vmap_get(const void *area, size_t index);
+
+/* Counts what was unmapped: a CPU whose percpu.tlb_seen differs may hold old translations. */
+extern uint64_t vmap_flushes;
 
 /* Unmaps and gives the addresses back; the frames stay whose they are. vunmap(NULL): nothing. */
 void vunmap(void *area);

@@ -57,6 +57,7 @@
 #define PIN_PREEMPTION_TIMER (1U << 6)
 
 #define PRI_IRQ_WINDOW (1U << 2)
+#define PRI_NMI_WINDOW (1U << 22)
 #define PRI_TSC_OFFSETTING (1U << 3)
 #define PRI_HLT_EXITING (1U << 7)
 #define PRI_INVLPG_EXITING (1U << 9)
@@ -204,6 +205,7 @@
 #define EXIT_EXTINT 1U
 #define EXIT_TRIPLE_FAULT 2U
 #define EXIT_IRQ_WINDOW 7U
+#define EXIT_NMI_WINDOW 8U
 #define EXIT_CPUID 10U
 #define EXIT_GETSEC 11U
 #define EXIT_HLT 12U

@@ -8,7 +8,7 @@
 WORLD_SRCS := $(filter-out core/main.c core/panic.c core/printk.c core/version.c core/hvm.c \
 	core/string.c core/selftest.c core/machine.c lu/update.c, $(sort $(wildcard core/*.c lu/*.c))) \
 	$(wildcard mm/*.c dev/*.c) boot/mb2_parse.c boot/mb2_build.c arch/x86_64/relocator.asm \
-	tests/host/fakes/machine.c tests/host/fakes/alloc_fail.c tests/host/fakes/hvm.c \
+	tests/host/fakes/machine.c tests/host/fakes/alloc_fail.c tests/host/fakes/hvm.c tests/host/fakes/smp.c \
 	tests/host/fakes/seam.c tests/host/fakes/world.c
 
 WORLD_TESTS := test_restore test_restore_check test_domain test_guest_load test_exit test_cpuid \

@@ -142,7 +142,7 @@ static void test_exit__running_vcpus__down_and_out_of_the_queue(void **state)
     domain_exit(d, 42);
     assert_int_equal(d->state, DOMAIN_EXITED);
     assert_int_equal(d->exit_code, 42);
-    assert_null(fake_cpu.run_queue);
+    assert_null(sched_ring);
     for_each_vcpu(d, v) {
         assert_int_equal(v->run_state, VCPU_DOWN);
         assert_null(v->run_next);
@@ -188,7 +188,7 @@ static void test_stop__reason__printed_with_registers(void **state)
     domain_stop(d, "it did %s", "wrong");
     assert_int_equal(d->state, DOMAIN_STOPPED);
     assert_int_equal(d->exit_code, 0);
-    assert_null(fake_cpu.run_queue);
+    assert_null(sched_ring);
     assert_int_equal(fake_ended_domains, 1);
     assert_true(fake_printed("domain guest stopped reason=\"it did wrong\""));
     assert_true(fake_printed("rip=1234567890abcdef"));
@@ -317,7 +317,7 @@ static void test_destroy__everything__given_back(void **state)
         fake_cpu.loaded = d->vcpus;
         domain_destroy(d);
         assert_null(fake_cpu.loaded);
-        assert_null(fake_cpu.run_queue);
+        assert_null(sched_ring);
         struct world_count now = world_count();
         assert_true(world_count_equal(&at_start, &now));
     }

@@ -686,7 +686,7 @@ static void test_io_write__0xf4__exit_code_by_size(void **state)
         assert_int_equal(d->state, DOMAIN_EXITED);
         assert_int_equal(d->exit_code, rows[i].code);
         assert_int_equal(v->run_state, VCPU_DOWN);
-        assert_null(fake_cpu.run_queue);
+        assert_null(sched_ring);
     }
 }
 

@@ -579,7 +579,7 @@ static void test_guests_create__command_lines__domains_or_messages(void **unused
     boot_module("guest name=small mem=1M");
     boot_module("guest name=much mem=100G");
     boot_module("guest name=odd mem=abc");
-    boot_module("guest name=two vcpus=2");
+    boot_module("guest name=two vcpus=256");
     boot_module("guest name=a-name-that-is-longer-than-the-thirty-one-characters mem=4M");
     boot_module("something else");
     boot_module("module of=first cmdline=mod of=third");

@@ -14,6 +14,7 @@
 #include "fakes/seam.h"
 #include "fakes/stream_copy.h"
 #include "fakes/world.h"
+#include "hv/sched.h"
 #include "hv/buddy.h"
 #include "hv/console.h"
 #include "hv/errno.h"
@@ -87,7 +88,7 @@ static void test_restore__sample_through_several_images__every_fact_is_the_same(
             char *before = world_facts();
             uint8_t *stream = world_stream(&length);
             uint64_t updates = lu.updates;
-            bool queued = fake_cpu.run_queue != NULL;
+            bool queued = sched_ring != NULL;
 
             next_image(n % 2, virtualization[i], stream, length, &reader);
             adopt(&reader);
@@ -95,7 +96,7 @@ static void test_restore__sample_through_several_images__every_fact_is_the_same(
             assert_int_equal(lu.updates, updates + 1);
             assert_string_equal(lu.from_version, lu_version);
             assert_string_equal(lu.from_build_id, lu_build_id());
-            assert_int_equal(fake_cpu.run_queue != NULL, queued);
+            assert_int_equal(sched_ring != NULL, queued);
             while (!buddy_open_step(64)) {
             }
             assert_int_equal(frametable_count(FRAME_GUEST), guest);

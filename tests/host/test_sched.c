@@ -89,7 +89,7 @@ static void loop(unsigned int times)
 
 static unsigned int ring_length(void)
 {
-    struct vcpu *head = fake_cpu.run_queue, *x = head;
+    struct vcpu *head = sched_ring, *x = head;
     unsigned int n = 0;
 
     if (head == NULL) {
@@ -112,24 +112,24 @@ static void test_add_remove__any_order__ring_is_sound(void **state)
     sched_add(v[2]); /* a second time: nothing */
     assert_int_equal(ring_length(), NR);
     sched_remove(v[0]); /* the head */
-    assert_ptr_equal(fake_cpu.run_queue, v[1]);
+    assert_ptr_equal(sched_ring, v[1]);
     sched_remove(v[3]);
     sched_remove(v[3]);
     assert_int_equal(ring_length(), NR - 2);
     sched_add(v[0]);
-    assert_ptr_equal(fake_cpu.run_queue->run_prev, v[0]); /* the last to run */
+    assert_ptr_equal(sched_ring->run_prev, v[0]); /* the last to run */
     for (unsigned int i = 0; i < NR; i++) {
         sched_remove(v[i]);
         assert_null(v[i]->run_next);
         assert_null(v[i]->run_prev);
     }
-    assert_null(fake_cpu.run_queue);
+    assert_null(sched_ring);
     sched_add(v[4]);
     assert_int_equal(ring_length(), 1);
     sched_remove(v[4]);
     hvm = NULL; /* nothing runs then, so nothing is queued */
     sched_add(v[4]);
-    assert_null(fake_cpu.run_queue);
+    assert_null(sched_ring);
 }
 
 static void test_add_remove__random__as_the_model(void **state)
@@ -194,7 +194,7 @@ static void test_init__slice_option__table(void **state)
 static void give_up(unsigned int who)
 {
     if (who == 1) {
-        sched_yield();
+        sched_yield(v[1]);
     }
 }
 

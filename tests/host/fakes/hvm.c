@@ -20,7 +20,8 @@
 
 const struct hvm_ops *hvm;
 struct fake_hvm fake_hvm;
-struct percpu fake_cpu;
+struct percpu fake_cpu, fake_cpu2;
+struct percpu *fake_this = &fake_cpu;
 uint64_t fake_xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
 uint32_t fake_xsave_bytes = 832;
 
@@ -28,10 +29,15 @@ void fake_hvm_reset(bool present)
 {
     fake_hvm = (struct fake_hvm){.maps = 0};
     fake_cpu = (struct percpu){.self = &fake_cpu};
+    fake_cpu2 = (struct percpu){.self = &fake_cpu2, .id = 1};
+    fake_this = &fake_cpu;
     fake_xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
     fake_xsave_bytes = 832;
     hvm = present ? &fake_hvm_ops : NULL;
     fake_hvm.found = hvm;
+    cpu_list = &fake_cpu;
+    nr_cpus = 1;
+    cpus_expected = 1;
 }
 
 struct vcpu_state *fake_hvm_state(struct vcpu *v)
@@ -41,7 +47,7 @@ struct vcpu_state *fake_hvm_state(struct vcpu *v)
 
 struct percpu *this_cpu(void)
 {
-    return &fake_cpu;
+    return fake_this;
 }
 
 uint64_t host_guest_xcr0(void)
@@ -121,13 +127,10 @@ static void run(struct vcpu *v, uint64_t slice, struct hvm_exit *exit)
 {
     fake_hvm.runs++;
     *exit = (struct hvm_exit){.reason = HVM_EXIT_TIMER};
-    if (fake_cpu.first_entry_tsc == 0) {
-        fake_cpu.first_entry_tsc = tsc_read();
-    }
     if (fake_hvm.run != NULL) {
         fake_hvm.run(v, slice, exit);
     }
-    fake_cpu.last_exit_tsc = tsc_read();
+    fake_this->last_exit_tsc = tsc_read();
 }
 
 static uint64_t *reg(struct vcpu *v, enum hvm_reg which)
@@ -199,6 +202,24 @@ static bool interrupt(struct vcpu *v, int vector)
     return true;
 }
 
+/* Taken with nothing queued and no NMI being handled. */
+static bool nmi(struct vcpu *v, bool waiting)
+{
+    struct vcpu_state *s = fake_hvm_state(v);
+
+    if (!waiting || (s->interruptibility & INTR_BLOCK_NMI) || (s->event & EVENT_VALID)) {
+        return false;
+    }
+    s->event = EVENT_VALID | EVENT_TYPE_NMI << 8 | 2;
+    return true;
+}
+
+static void unload(struct vcpu *v)
+{
+    (void)v;
+    fake_hvm.unloads++;
+}
+
 static void skip(struct vcpu *v, unsigned int insn_length)
 {
     struct vcpu_state *s = fake_hvm_state(v);
@@ -263,6 +284,8 @@ const struct hvm_ops fake_hvm_ops = {
     .reg_set = reg_set,
     .inject = inject,
     .interrupt = interrupt,
+    .nmi = nmi,
+    .unload = unload,
     .skip = skip,
     .state_save = state_save,
     .state_load = state_load,
@@ -293,12 +316,12 @@ void context_fini(struct vcpu_context *ctx)
 
 void context_load(struct vcpu *v)
 {
-    fake_cpu.loaded = v;
+    fake_this->loaded = v;
 }
 
 void context_unload(void)
 {
-    fake_cpu.loaded = NULL;
+    fake_this->loaded = NULL;
 }
 
 void context_set_xcr0(struct vcpu_context *ctx, uint64_t xcr0)

@@ -23,7 +23,7 @@ struct fake_map {
 
 struct fake_hvm {
     /* What happened. */
-    unsigned int maps, injects, skips, inits, finis, loads, saves, runs, offs;
+    unsigned int maps, injects, skips, inits, finis, loads, saves, runs, offs, unloads;
     struct fake_map map[FAKE_MAPS_MAX]; /* the first of them */
     uint32_t event, event_error;        /* of the last inject() */
     unsigned int skipped;               /* bytes, of the last skip() */
@@ -39,6 +39,10 @@ extern const struct hvm_ops fake_hvm_ops;
 
 /* The CPU; `loaded` tells whose context is in it. */
 extern struct percpu fake_cpu;
+
+/* A second CPU, in no list; and the one that executes the code under test. */
+extern struct percpu fake_cpu2;
+extern struct percpu *fake_this;
 
 /* Forgets everything; hvm becomes the fake backend, or NULL. */
 void fake_hvm_reset(bool present);

@@ -108,6 +108,7 @@ static void new_image(const void *block, size_t max, bool virtualization)
     fake_fail_alloc_after(-1);
     must(mb2_parse(block, max, &info, &why) == 0, why);
     domain_list = NULL;
+    sched_ring = NULL;
     console_empty();
     image_modules = NULL;
     fake_shutdown = false;

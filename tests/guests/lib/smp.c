@@ -62,7 +62,7 @@ void smp_relax(void)
     unsigned int cpu = smp_self();
 
     cpu_pause();
-    if (++turns[cpu] % YIELD_EVERY == 0 && molt_present()) {
+    if (smp_count > 1 && ++turns[cpu] % YIELD_EVERY == 0 && molt_present()) {
         (void)molt_call(HC_YIELD, 0, 0, 0, 0);
     }
 }

@@ -120,6 +120,7 @@ static void change_state(struct vcpu *v, void (*change)(struct vcpu_state *s, ui
     if (vcpu_set_state(v, s) != 0) {
         domain_stop(v->domain, "vCPU %u cannot be started", v->id);
     }
+    vcpu_unload(v); /* it may go on at another CPU */
     kfree(s);
 }
 

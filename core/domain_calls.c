@@ -47,7 +47,7 @@ static int64_t result_of(int rc)
 static bool must_wait(struct vcpu *v)
 {
     if (lu_requested()) {
-        sched_yield(v);
+        sched_give_way(v);
         return true;
     }
     return false;

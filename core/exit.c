@@ -184,7 +184,7 @@ static void do_stage2(struct vcpu *v, const struct hvm_exit *exit)
 static bool all_deaf(const struct domain *d)
 {
     for_each_vcpu(d, v) {
-        if (v->run_state == VCPU_RUNNABLE || v->run_state == VCPU_SLEEPING ||
+        if (v->run_state == VCPU_RUNNABLE || v->run_state == VCPU_SLEEPING || v->signals != 0 ||
             (v->run_state == VCPU_HALTED && !v->deaf)) {
             return false;
         }

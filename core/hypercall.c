@@ -61,7 +61,7 @@ static int64_t do_sleep(struct vcpu *v)
 
 static int64_t do_yield(struct vcpu *v)
 {
-    sched_yield(v);
+    sched_give_way(v);
     return 0;
 }
 

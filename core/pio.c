@@ -67,7 +67,7 @@ static enum outcome port_write(struct vcpu *v, uint16_t port, unsigned int size,
         if (vuart_write(d, port - VUART_PORT, (uint8_t)value)) {
             return DONE;
         }
-        sched_yield(v); /* others may have something to do until then */
+        sched_give_way(v); /* others may have something to do until then */
         return AGAIN;
     }
     switch (acpi_port_write(port, size, (uint32_t)value)) {

@@ -143,7 +143,7 @@ void sched_sleep(struct vcpu *v, uint64_t wake_tsc)
     v->wake_tsc = wake_tsc;
 }
 
-void sched_yield(struct vcpu *v)
+void sched_give_way(struct vcpu *v)
 {
     for (struct vcpu *other = v->run_next; other != NULL && other != v; other = other->run_next) {
         if (!other->running && ready(other)) {
@@ -288,6 +288,9 @@ static void run_slice(struct percpu *cpu, struct vcpu *v, uint64_t end)
     }
     v->running = false;
     cpu->current = NULL;
+    if (cpu->loaded != v) { /* it was looked at only */
+        vcpu_unload(v);
+    }
 }
 
 /* A slice of what has time; true when there was something. */

@@ -147,6 +147,21 @@ int check_vcpu_clock(struct checker *c, const struct stream_item *item)
     return 0;
 }
 
+int check_signals(struct checker *c, const struct stream_item *item)
+{
+    struct lu_rec_signals rec;
+
+    if (item->length != sizeof(rec)) {
+        return check_bad(c, "SIGNALS: wrong length");
+    }
+    memcpy(&rec, item->data, sizeof(rec));
+    if (!check_last_vcpu(c, rec.domain, rec.vcpu) || c->signals || (rec.signals & ~LU_SIGNAL_NMI)) {
+        return check_bad(c, "SIGNALS: wrong vCPU, doubled or unknown");
+    }
+    c->signals = true;
+    return 0;
+}
+
 int check_console(struct checker *c, const struct stream_item *item)
 {
     struct lu_rec_console rec;

@@ -25,7 +25,8 @@ struct checker {
     struct seen_domain *domains;
     size_t nr, capacity;
     bool host, host_state, console, edit;
-    bool vcpu_open, msrs, xsave, lapic, clock; /* the last vCPU: what belongs to it may follow */
+    bool vcpu_open, msrs, xsave, lapic, clock,
+        signals; /* the last vCPU: what belongs to it may follow */
     uint16_t vcpu_domain, vcpu;
     struct vcpu_state state; /* its registers, from VCPU and MSRS */
     const struct frame_keeper *keeper;
@@ -46,6 +47,7 @@ int check_lapic(struct checker *c, const struct stream_item *item);
 int check_ioapic(struct checker *c, const struct stream_item *item);
 int check_clock(struct checker *c, const struct stream_item *item);
 int check_vcpu_clock(struct checker *c, const struct stream_item *item);
+int check_signals(struct checker *c, const struct stream_item *item);
 int check_console(struct checker *c, const struct stream_item *item);
 int check_edit(struct checker *c, const struct stream_item *item);
 

@@ -161,7 +161,7 @@ static int apply_vcpu(struct stream_reader *r, const struct stream_item *item, c
     struct vcpu_state state;
     struct stream_item next;
     const struct stream_item none = {0};
-    struct stream_item xsave = none, lapic = none, clock = none;
+    struct stream_item xsave = none, lapic = none, clock = none, signals = none;
     struct vcpu *v;
     int rc;
 
@@ -180,6 +180,8 @@ static int apply_vcpu(struct stream_reader *r, const struct stream_item *item, c
             lapic = next;
         } else if (next.type == LU_REC_VCPU_CLOCK) {
             clock = next;
+        } else if (next.type == LU_REC_SIGNALS) {
+            signals = next;
         } else if (!(next.type & LU_REC_OPTIONAL)) {
             break;
         }
@@ -202,11 +204,17 @@ static int apply_vcpu(struct stream_reader *r, const struct stream_item *item, c
 
         v->clock.system_time_msr = k->system_time_msr;
     }
+    if (signals.data != NULL) {
+        const struct lu_rec_signals *s = (const void *)signals.data;
+
+        v->signals = (s->signals & LU_SIGNAL_NMI) ? VCPU_SIGNAL_NMI : 0;
+    }
     v->wake_tsc = rec->wake_tsc;
-    v->run_state = rec->activity == LU_VCPU_HALTED     ? VCPU_HALTED
-                   : rec->activity == LU_VCPU_SHUTDOWN ? VCPU_DOWN
-                   : rec->wake_tsc != 0                ? VCPU_SLEEPING
-                                                       : VCPU_RUNNABLE;
+    v->run_state = rec->activity == LU_VCPU_HALTED      ? VCPU_HALTED
+                   : rec->activity == LU_VCPU_WAIT_SIPI ? VCPU_WAIT_SIPI
+                   : rec->activity == LU_VCPU_SHUTDOWN  ? VCPU_DOWN
+                   : rec->wake_tsc != 0                 ? VCPU_SLEEPING
+                                                        : VCPU_RUNNABLE;
     v->deaf = v->run_state == VCPU_HALTED && !(rec->rflags & RFLAGS_IF);
     if (d->state == DOMAIN_RUNNING && v->run_state != VCPU_DOWN) {
         sched_add(v);

@@ -229,7 +229,7 @@ static int check_vcpu(struct checker *c, const struct stream_item *item)
     memcpy(&rec, item->data, sizeof(rec));
     d = check_find(c, rec.domain);
     /* What becomes of a vCPU depends on its domain's state. */
-    if (d == NULL || !d->state || rec.vcpu != d->vcpus || rec.activity > LU_VCPU_SHUTDOWN ||
+    if (d == NULL || !d->state || rec.vcpu != d->vcpus || rec.activity > LU_VCPU_WAIT_SIPI ||
         (rec.activity != LU_VCPU_RUNNING && rec.wake_tsc != 0)) {
         return check_bad(c, "VCPU: unknown domain, out of order or unknown activity");
     }
@@ -250,6 +250,7 @@ static int check_vcpu(struct checker *c, const struct stream_item *item)
     c->xsave = false;
     c->lapic = false;
     c->clock = false;
+    c->signals = false;
     return 0;
 }
 
@@ -336,7 +337,7 @@ static int check_xsave(struct checker *c, const struct stream_item *item)
 static bool of_vcpu(uint32_t type)
 {
     return type == LU_REC_MSRS || type == LU_REC_XSAVE || type == LU_REC_LAPIC ||
-           type == LU_REC_VCPU_CLOCK;
+           type == LU_REC_VCPU_CLOCK || type == LU_REC_SIGNALS;
 }
 
 static int check_item(struct checker *c, const struct stream_item *item)
@@ -376,6 +377,8 @@ static int check_item(struct checker *c, const struct stream_item *item)
         return check_clock(c, item);
     case LU_REC_VCPU_CLOCK:
         return check_vcpu_clock(c, item);
+    case LU_REC_SIGNALS:
+        return check_signals(c, item);
     case LU_REC_OUTPUT:
         return check_output(c, item);
     case LU_REC_EDIT:

@@ -240,6 +240,18 @@ static void save_edit(struct stream_writer *w)
     }
 }
 
+/* INIT and SIPI have been taken by now. */
+static void save_signals(struct stream_writer *w, const struct vcpu *v)
+{
+    struct lu_rec_signals rec = {.domain = v->domain->id,
+                                 .vcpu = (uint16_t)v->id,
+                                 .signals = (v->signals & VCPU_SIGNAL_NMI) ? LU_SIGNAL_NMI : 0};
+
+    if (rec.signals != 0) {
+        stream_record(w, LU_REC_SIGNALS, &rec, sizeof(rec), NULL, 0);
+    }
+}
+
 static void save_console(struct stream_writer *w)
 {
     struct lu_rec_console rec = {.focus = console_focus()};
@@ -267,6 +279,7 @@ int save_finish(struct stream_writer *w)
             save_vcpu(w, v);
             save_lapic(w, v);
             save_vcpu_clock(w, v);
+            save_signals(w, v);
         }
     }
     save_console(w);

@@ -17,6 +17,7 @@
 #include "hv/exit.h"
 #include "hv/frametable.h"
 #include "hv/hvm.h"
+#include "hv/irq.h"
 #include "hv/percpu.h"
 #include "hv/phase.h"
 #include "hv/printk.h"
@@ -212,6 +213,13 @@ static int save_all(uint64_t stop, const char **why)
 
     phase = "update: save";
     context_unload();
+    for_each_domain(d) {
+        for_each_vcpu(d, v) {
+            if (v->signals != 0) {
+                irq_take_signals(v);
+            }
+        }
+    }
     if (!prepared || save_outdated()) {
         update_prepare();
     }

@@ -26,6 +26,8 @@ static uint32_t activity(const struct vcpu *v)
         return LU_VCPU_HALTED;
     case VCPU_DOWN:
         return LU_VCPU_SHUTDOWN;
+    case VCPU_WAIT_SIPI:
+        return LU_VCPU_WAIT_SIPI;
     default:
         return LU_VCPU_RUNNING; /* a sleeper has its wake_tsc */
     }

@@ -32,7 +32,7 @@ bool sched_idle(void);
 void sched_sleep(struct vcpu *v, uint64_t wake_tsc);
 
 /* The running vCPU gives up the rest of its slice: all that wait go first. */
-void sched_yield(struct vcpu *v);
+void sched_give_way(struct vcpu *v);
 
 /* The CPU's life: runs vCPUs; the first one also polls the console and does what is due. */
 NORETURN void sched_loop(void);

@@ -954,7 +954,7 @@ static void test_destroy__running_and_ended__its_end_told_once(void **state)
 static void test_destroy__while_it_is_handled__not_under_its_feet(void **state)
 {
     (void)state;
-    fake_cpu.current = other->vcpus; /* somebody types "destroy" in its time slice */
+    other->vcpus->running = true; /* somebody types "destroy" in its time slice */
     domain_doom(other);
     assert_false(domain_reap());
     assert_true(domain_reaping());
@@ -962,7 +962,7 @@ static void test_destroy__while_it_is_handled__not_under_its_feet(void **state)
     domain_stop(other, "late");
     assert_int_equal(other->state, DOMAIN_DYING);
     assert_int_equal(fake_ended_domains, 0);
-    fake_cpu.current = NULL;
+    other->vcpus->running = false;
     reap_all();
     assert_null(domain_find(2));
 }

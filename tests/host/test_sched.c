@@ -197,7 +197,7 @@ static void test_init__slice_option__table(void **state)
 static void give_up(unsigned int who)
 {
     if (who == 1) {
-        sched_yield(v[1]);
+        sched_give_way(v[1]);
     }
 }
 

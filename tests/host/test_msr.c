@@ -389,6 +389,101 @@ static void test_cpuid__leaves__those_of_the_document_and_no_others(void **state
     }
 }
 
+/* Names of the document, bits of the manuals. */
+struct feature {
+    const char *name;
+    unsigned int bit;
+};
+
+static const struct feature ecx_1[] = {
+    {"SSE3", 0},         {"PCLMULQDQ", 1},       {"SSSE3", 9},   {"FMA", 12},   {"CMPXCHG16B", 13},
+    {"PCID", 17},        {"SSE4.1", 19},         {"SSE4.2", 20}, {"x2APIC", 21}, {"MOVBE", 22},
+    {"POPCNT", 23},      {"TSC deadline", 24},   {"AES", 25},    {"XSAVE", 26}, {"OSXSAVE", 27},
+    {"AVX", 28},         {"F16C", 29},           {"RDRAND", 30}, {"hypervisor present", 31},
+};
+static const struct feature edx_1[] = {
+    {"FPU", 0},  {"VME", 1},    {"DE", 2},    {"PSE", 3},   {"TSC", 4},   {"MSR", 5},
+    {"PAE", 6},  {"CX8", 8},    {"APIC", 9},  {"SEP", 11},  {"PGE", 13},  {"CMOV", 15},
+    {"PAT", 16}, {"PSE-36", 17}, {"CLFSH", 19}, {"MMX", 23}, {"FXSR", 24}, {"SSE", 25},
+    {"SSE2", 26}, {"SS", 27},
+};
+static const struct feature ebx_7[] = {
+    {"FSGSBASE", 0}, {"BMI1", 3},  {"AVX2", 5},     {"SMEP", 7},  {"BMI2", 8},        {"ERMS", 9},
+    {"INVPCID", 10}, {"AVX512F", 16}, {"DQ", 17},   {"RDSEED", 18}, {"ADX", 19},      {"SMAP", 20},
+    {"IFMA", 21},    {"CLFLUSHOPT", 23}, {"CLWB", 24}, {"CD", 28}, {"SHA", 29},       {"BW", 30},
+    {"VL", 31},
+};
+static const struct feature ecx_7[] = {{"VBMI", 1},        {"UMIP", 2},  {"VAES", 9},
+                                       {"VPCLMULQDQ", 10}, {"VNNI", 11}, {"BITALG", 12},
+                                       {"VPOPCNTDQ", 14}};
+static const struct feature ecx_81[] = {{"LAHF", 0}, {"LZCNT", 5}, {"PREFETCHW", 8}};
+static const struct feature edx_81[] = {
+    {"SYSCALL", 11}, {"NX", 20}, {"1 GiB pages", 26}, {"RDTSCP", 27}, {"long mode", 29}};
+
+/* Bits whose names stand in a row, between commas, colons and semicolons. */
+static uint32_t named_bits(const char *row, const struct feature *features, size_t nr)
+{
+    uint32_t bits = 0;
+
+    for (const char *at = strchr(row + 1, '|'); at != NULL; at = strpbrk(at, ",:;")) {
+        at += strspn(at, "|,:; ");
+        for (size_t i = 0; i < nr; i++) {
+            size_t n = strlen(features[i].name);
+
+            if (strncmp(at, features[i].name, n) == 0 && strchr(",:; ", at[n]) != NULL) {
+                bits |= 1U << features[i].bit;
+            }
+        }
+    }
+    return bits;
+}
+
+/* On a host that has everything: the bits that are named, and no other one. */
+static void test_cpuid__feature_bits__those_of_the_document(void **state)
+{
+    struct cpuid_values c[3];
+    const struct {
+        const char *row;
+        const uint32_t *reg;
+        const struct feature *features;
+        size_t nr;
+    } rows[] = {
+        {"| ECX of 1 |", &c[0].ecx, ecx_1, ARRAY_SIZE(ecx_1)},
+        {"| EDX of 1 |", &c[0].edx, edx_1, ARRAY_SIZE(edx_1)},
+        {"| EBX of 7 |", &c[1].ebx, ebx_7, ARRAY_SIZE(ebx_7)},
+        {"| ECX of 7 |", &c[1].ecx, ecx_7, ARRAY_SIZE(ecx_7)},
+        {"| ECX of 0x80000001 |", &c[2].ecx, ecx_81, ARRAY_SIZE(ecx_81)},
+        {"| EDX of 0x80000001 |", &c[2].edx, edx_81, ARRAY_SIZE(edx_81)},
+    };
+    FILE *file = fopen(DOCUMENT, "r");
+    unsigned int found = 0;
+    char line[1000];
+
+    (void)state;
+    assert_non_null(file);
+    fake_seam_reset();
+    fake_cpuid_default((struct cpuid_values){UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX});
+    fake_xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512;
+    fake_hvm_state(v)->cr4 = CR4_OSXSAVE;
+    c[0] = guest_cpuid(v, 1, 0);
+    c[1] = guest_cpuid(v, 7, 0);
+    c[2] = guest_cpuid(v, 0x80000001, 0);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+            if (strncmp(line, rows[i].row, strlen(rows[i].row)) == 0) {
+                uint32_t named = named_bits(line, rows[i].features, rows[i].nr);
+
+                if (named != *rows[i].reg) {
+                    fail_msg("%s: 0x%x is shown, 0x%x is said", rows[i].row, *rows[i].reg, named);
+                }
+                found++;
+            }
+        }
+    }
+    fclose(file);
+    assert_int_equal(found, ARRAY_SIZE(rows));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,6 +493,7 @@ int main(void)
         cmocka_unit_test(test_document__each_msr__after_init),
         cmocka_unit_test(test_msrs__not_in_the_document__gp),
         cmocka_unit_test_setup(test_cpuid__leaves__those_of_the_document_and_no_others, setup),
+        cmocka_unit_test_setup(test_cpuid__feature_bits__those_of_the_document, setup),
     };
 
     return cmocka_run_group_tests(tests, read_document, NULL);

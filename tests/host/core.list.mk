@@ -12,7 +12,7 @@ WORLD_SRCS := $(filter-out core/main.c core/panic.c core/printk.c core/version.c
 	tests/host/fakes/seam.c tests/host/fakes/world.c
 
 WORLD_TESTS := test_restore test_restore_check test_domain test_guest_load test_exit test_cpuid \
-	test_hypercall test_domctl test_domctl_random test_door test_msr test_modules test_sched test_memory test_golden
+	test_hypercall test_domctl test_domctl_random test_door test_msr test_modules test_sched test_smp test_memory test_golden
 
 HOST_TESTS += $(WORLD_TESTS) test_vcpu_record test_update test_vuart test_output test_console
 $(foreach t,$(WORLD_TESTS) test_update,$(eval $(t)_SRCS := $(WORLD_SRCS))\

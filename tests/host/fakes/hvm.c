@@ -216,8 +216,9 @@ static bool nmi(struct vcpu *v, bool waiting)
 
 static void unload(struct vcpu *v)
 {
-    (void)v;
-    fake_hvm.unloads++;
+    if (fake_hvm.unload != NULL) {
+        fake_hvm.unload(v);
+    }
 }
 
 static void skip(struct vcpu *v, unsigned int insn_length)

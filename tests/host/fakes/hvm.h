@@ -23,7 +23,7 @@ struct fake_map {
 
 struct fake_hvm {
     /* What happened. */
-    unsigned int maps, injects, skips, inits, finis, loads, saves, runs, offs, unloads;
+    unsigned int maps, injects, skips, inits, finis, loads, saves, runs, offs;
     struct fake_map map[FAKE_MAPS_MAX]; /* the first of them */
     uint32_t event, event_error;        /* of the last inject() */
     unsigned int skipped;               /* bytes, of the last skip() */
@@ -32,6 +32,7 @@ struct fake_hvm {
     const struct hvm_ops *found; /* by hvm_find() */
     /* Answers run(); without it a timer exit. */
     void (*run)(struct vcpu *v, uint64_t slice, struct hvm_exit *exit);
+    void (*unload)(struct vcpu *v); /* called by unload() */
 };
 
 extern struct fake_hvm fake_hvm;

@@ -406,6 +406,8 @@ void world_sample(bool small)
         d->state = DOMAIN_PAUSED;
         sample_vcpus(d, 2);
         halt(d->vcpus);
+        d->vcpus->signals = VCPU_SIGNAL_NMI;
+        d->vcpus->next_in_domain->run_state = VCPU_WAIT_SIPI;
         d = world_fragmented_domain("new", 11, 5);
         d->state = DOMAIN_NEW;
         sample_vcpus(d, 1);
@@ -457,9 +459,12 @@ static void facts_vcpu(FILE *f, struct vcpu *v)
     vcpu_get_state(v, &s);
     vcpu_to_record(v, &s, &rec);
     size_t nr = msrs_to_record(&s, msrs);
-    fprintf(f, " vcpu %u run=%d deaf=%d wake=%llu queued=%d state=%08x msrs=%08x xsave=%08x\n",
-            v->id, v->run_state, v->deaf, (unsigned long long)v->wake_tsc, v->run_next != NULL,
-            crc32c(0, &rec, sizeof(rec)), crc32c(0, msrs, nr * sizeof(msrs[0])),
+    fprintf(f,
+            " vcpu %u run=%d deaf=%d signals=%u wake=%llu queued=%d state=%08x msrs=%08x "
+            "xsave=%08x\n",
+            v->id, v->run_state, v->deaf, v->signals, (unsigned long long)v->wake_tsc,
+            v->run_next != NULL, crc32c(0, &rec, sizeof(rec)),
+            crc32c(0, msrs, nr * sizeof(msrs[0])),
             v->ctx.xsave != NULL ? crc32c(0, v->ctx.xsave, fake_xsave_bytes) : 0);
 }
 

@@ -146,7 +146,9 @@ static void cmd_pause(struct str_span arg)
     struct domain *d = named(arg);
 
     if (d != NULL) {
-        report(d, domctl_pause(d));
+        int rc = domctl_pause(d);
+
+        report(d, rc == DOMAIN_AGAIN ? 0 : rc); /* soon */
     }
 }
 

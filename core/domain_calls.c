@@ -222,7 +222,7 @@ static int64_t do_pause(struct vcpu *v)
     if (d == v->domain) {
         return -EPERM;
     }
-    return d != NULL ? domctl_pause(d) : -ENOENT;
+    return d != NULL ? result_of(domctl_pause(d)) : -ENOENT;
 }
 
 static int64_t do_resume(struct vcpu *v)

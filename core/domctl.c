@@ -183,12 +183,17 @@ int domctl_start(struct domain *d)
 
 int domctl_pause(struct domain *d)
 {
-    if (d->state != DOMAIN_RUNNING) {
+    if (d->state != DOMAIN_RUNNING && d->state != DOMAIN_PAUSED) {
         return -EINVAL;
     }
     d->state = DOMAIN_PAUSED;
     for_each_vcpu(d, v) {
         sched_remove(v);
+    }
+    for_each_vcpu(d, v) {
+        if (v->running) { /* on another CPU, which was told */
+            return DOMAIN_AGAIN;
+        }
     }
     return 0;
 }

@@ -126,7 +126,9 @@ static void end_if_over(void)
         bool ended = d->state == DOMAIN_EXITED || d->state == DOMAIN_STOPPED;
 
         any = true;
-        running |= !ended;
+        /* Asked to finish, those that get no turns cannot. */
+        running |= !ended &&
+                   !(shutdown_requested && (d->state == DOMAIN_PAUSED || d->state == DOMAIN_NEW));
         ok &= !ended || (d->state == DOMAIN_EXITED && d->exit_code == 0);
     }
     if (policy == END_NEVER || !any) {

@@ -36,7 +36,8 @@ MUST_CHECK int domctl_load_ready(struct domain *d);
  * again as far as anybody can tell. */
 MUST_CHECK int domctl_load(struct domain *d, const struct guest_payload *payload, const char **why);
 
-/* -EINVAL: not in the state for it; start: -ENOEXEC nothing is loaded. */
+/* -EINVAL: not in the state for it; start: -ENOEXEC nothing is loaded; pause: DOMAIN_AGAIN while a
+ * vCPU of it still runs on another CPU, and 0 when it is paused already. */
 MUST_CHECK int domctl_start(struct domain *d);
 MUST_CHECK int domctl_pause(struct domain *d);
 MUST_CHECK int domctl_resume(struct domain *d);

@@ -423,6 +423,11 @@ CASES = [
         checks=[images_take_turns, all_given_back, lives_of_a_child,
                 all_exited("control")],
         timeout=120, seconds=12),
+    Case("domains-2-cpus", "bochs", cpus=2, updates=8, interval=100, append="end=control",
+        guests=[guest("control", "mem=48M", "control", "module=" + built("guests/worker.elf"),
+                      file="domains")],
+        checks=[images_take_turns, all_given_back, lives_of_a_child, all_exited("control")],
+        timeout=150, seconds=20),
     # two guests that print all the time, one that has a line now and then
     Case("flood", "bochs", updates=12, interval=200,
         guests=[CONTROL, FLOOD % (1, 800, "width=20"), FLOOD % (2, 500, "width=170"),

@@ -857,7 +857,7 @@ static void test_states__each_call__allowed_or_einval(void **state)
     } rows[] = {
         {DOMAIN_NEW, 0, -HC_EINVAL, -HC_EINVAL, 0, HC_DOM_NEW},
         {DOMAIN_RUNNING, -HC_EINVAL, 0, -HC_EINVAL, 0, HC_DOM_RUNNING},
-        {DOMAIN_PAUSED, -HC_EINVAL, -HC_EINVAL, 0, 0, HC_DOM_PAUSED},
+        {DOMAIN_PAUSED, -HC_EINVAL, 0, 0, 0, HC_DOM_PAUSED},
         {DOMAIN_EXITED, -HC_EINVAL, -HC_EINVAL, -HC_EINVAL, 0, HC_DOM_EXITED},
         {DOMAIN_STOPPED, -HC_EINVAL, -HC_EINVAL, -HC_EINVAL, 0, HC_DOM_STOPPED},
         {DOMAIN_DYING, -HC_EINVAL, -HC_EINVAL, -HC_EINVAL, -HC_EBUSY, HC_DOM_DYING},
@@ -906,6 +906,22 @@ static void test_pause__vcpus__out_of_the_queue_and_as_they_were(void **state)
     assert_int_equal(call(HC_DOM_PAUSE, other->id, 0, 0), 0);
     assert_int_equal(call(HC_DOM_RESUME, other->id, 0, 0), 0);
     assert_null(v->run_next);
+}
+
+/* The call comes back when none of its vCPUs runs any more, on any CPU. */
+static void test_pause__runs_on_another_cpu__waited_for(void **state)
+{
+    (void)state;
+    other->vcpus->running = true;
+    for (unsigned int i = 0; i < 2; i++) {
+        control->vcpus->gpr[GPR_RAX] = HC_DOM_PAUSE;
+        control->vcpus->gpr[GPR_RBX] = other->id;
+        assert_int_equal(hypercall(control->vcpus), HYPERCALL_RESTART);
+        assert_int_equal(other->state, DOMAIN_PAUSED);
+        assert_null(other->vcpus->run_next);
+    }
+    other->vcpus->running = false;
+    assert_int_equal(call(HC_DOM_PAUSE, other->id, 0, 0), 0);
 }
 
 /* ---- destroy ---- */
@@ -1125,6 +1141,7 @@ int main(void)
         TEST(test_load__backend_refuses_the_state__enoexec),
         TEST(test_states__each_call__allowed_or_einval),
         TEST(test_pause__vcpus__out_of_the_queue_and_as_they_were),
+        TEST(test_pause__runs_on_another_cpu__waited_for),
         TEST(test_destroy__many_extents__in_slices_and_all_given_back),
         TEST(test_destroy__running_and_ended__its_end_told_once),
         TEST(test_destroy__while_it_is_handled__not_under_its_feet),

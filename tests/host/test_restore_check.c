@@ -263,7 +263,7 @@ static uint64_t some_order(copy_t *c, uint32_t order)
     X(vcpu_long, longer(c, LU_REC_VCPU, 8), "VCPU: wrong length")                                  \
     X(vcpu_whose, VCPU->domain = 77, "VCPU: unknown domain, out of order")                         \
     X(vcpu_number, VCPU->vcpu = 1, "VCPU: unknown domain, out of order")                           \
-    X(vcpu_activity, VCPU->activity = LU_VCPU_WAIT_SIPI, "VCPU: unknown domain, out of order")     \
+    X(vcpu_activity, VCPU->activity = LU_VCPU_WAIT_SIPI + 1, "VCPU: unknown domain, out of order") \
     X(vcpu_wake, (VCPU->activity = LU_VCPU_HALTED, VCPU->wake_tsc = 1), "VCPU: unknown domain")    \
     X(vcpu_gdtr, VCPU->gdtr.reserved = 1, "VCPU: reserved fields")                                 \
     X(vcpu_idtr, VCPU->idtr.reserved = 1, "VCPU: reserved fields")                                 \

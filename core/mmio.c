@@ -51,8 +51,8 @@ static bool is_device(const struct vcpu *v, uint64_t gpa)
            (gpa >= vlapic_base(&v->apic) && gpa - vlapic_base(&v->apic) < DEVICE_BYTES);
 }
 
-/* Bytes at RIP. The guest has executed them just now. Since then another vCPU may have changed them,
- * which is the guest's own affair, or taken away the page: faulted. */
+/* Bytes at RIP. The guest has executed them just now. Since then another vCPU may have changed
+ * them, which is the guest's own affair, or taken away the page: faulted. */
 struct fetched {
     uint8_t bytes[INSN_MAX];
     size_t n;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The CPUs and I/O APICs that the host's firmware names: RSDP -> XSDT or RSDT -> MADT. ACPI specification, "Root
- * System Description Pointer (RSDP)", "Multiple APIC Description Table (MADT)".
+ * The CPUs and I/O APICs that the host's firmware names: RSDP -> XSDT or RSDT -> MADT. ACPI
+ * specification, "Root System Description Pointer (RSDP)", "Multiple APIC Description Table
+ * (MADT)".
  *
  * The tables are untrusted: checksums, every length and every address (through `read`) is checked.
  */

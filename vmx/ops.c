@@ -55,6 +55,28 @@ static void refuse(unsigned int failure, struct hvm_exit *exit)
     exit->rip = vmread(VMCS_GUEST_RIP);
 }
 
+/* Virtual-NMI blocking is what the VMCS says. Bochs takes it over at an entry that has the bit, and
+ * otherwise leaves it as the guest before had it: IRET ends it there, and harms nowhere. */
+static void end_nmi_blocking(void)
+{
+    uint64_t rsp;
+
+    __asm__ volatile("movl %%ss, %%eax\n\t"
+                     "movq %%rsp, %0\n\t"
+                     "pushq %%rax\n\t"
+                     "pushq %0\n\t"
+                     "pushfq\n\t"
+                     "movl %%cs, %%eax\n\t"
+                     "pushq %%rax\n\t"
+                     "leaq 1f(%%rip), %%rax\n\t"
+                     "pushq %%rax\n\t"
+                     "iretq\n"
+                     "1:"
+                     : "=&r"(rsp)
+                     :
+                     : "rax", "memory");
+}
+
 static void vmx_run(struct vcpu *v, uint64_t slice, struct hvm_exit *exit)
 {
     struct vmx_vcpu *x = vmcs_load(v);
@@ -74,6 +96,9 @@ static void vmx_run(struct vcpu *v, uint64_t slice, struct hvm_exit *exit)
     }
     vmwrite(VMCS_PREEMPTION_TIMER, MAX(MIN(ticks, UINT32_MAX), 1));
     vmx_event_enter(x);
+    if (!(vmread32(VMCS_GUEST_INTERRUPTIBILITY) & INTR_BLOCK_NMI)) {
+        end_nmi_blocking();
+    }
     vmx_guest_enter(cpu->hvm_data);
     unsigned int failure = vmx_enter(v, x->launched);
     cpu->last_exit_tsc = rdtsc();

@@ -49,7 +49,7 @@ def interrupts_exact(areas):
         assert any(re.match(r"PASS: irq: \d+ rounds, \d+ interrupts", text) for text in texts)
         hits = dict(re.findall(r"^hit (\S+) n=(\d+)$", "\n".join(texts), re.M))
         met = [place for place, n in hits.items() if int(n) > 0]
-        assert len(met) >= 3 or len(run.log.ok) < 50, hits
+        assert len(met) >= 2 or len(run.log.ok) < 50, hits
 
     return check
 
@@ -89,7 +89,7 @@ def irqexact(name, mode, vcpus=1, cpus=1, seed=1, updates=50, **more):
     options = ["mem=20M"] + ([f"vcpus={vcpus}"] if vcpus > 1 else [])
     words = f"apic={mode} seed={seed} vcpus={vcpus}"
     return Case(
-        f"irqexact-{name}", "bochs", cpus=cpus, mem="256M", updates=updates, interval=1,
+        f"irqexact-{name}", "bochs", cpus=cpus, mem="256M", updates=updates, interval=20,
         guests=[control(seed, 3000), guest("irqexact", *options, cmdline=words)],
         checks=[images_take_turns, only_expected, nothing_leaks,
                 interrupts_exact(ALONE + (BETWEEN if vcpus > 1 else [])),
@@ -118,6 +118,9 @@ def chaos_control(name, ops, seed=1, **more):
 
 
 CASES = [
+    irqexact("xapic", "xapic"),
+    irqexact("x2apic", "x2apic", seed=2),
+    irqexact("2-vcpus-1-cpu", "xapic", vcpus=2, seed=3),
     chaos("ordinary", 20000),
     chaos_control("all-calls", 20000),
     Case(

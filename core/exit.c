@@ -9,6 +9,7 @@
 #include "hv/context.h"
 #include "hv/domain.h"
 #include "hv/errno.h"
+#include "hv/irq.h"
 #include "hv/mmio.h"
 #include "hv/pio.h"
 #include "hv/printk.h"
@@ -180,8 +181,7 @@ static void do_stage2(struct vcpu *v, const struct hvm_exit *exit)
     }
 }
 
-/* Nobody is left who could wake those that are halted with interrupts off. */
-static bool all_deaf(const struct domain *d)
+bool domain_is_deaf(const struct domain *d)
 {
     for_each_vcpu(d, v) {
         if (v->run_state == VCPU_RUNNABLE || v->run_state == VCPU_SLEEPING || v->signals != 0 ||
@@ -189,7 +189,7 @@ static bool all_deaf(const struct domain *d)
             return false;
         }
     }
-    return true;
+    return !vioapic_signals(&d->ioapic, IRQ_COM1);
 }
 
 static void do_hlt(struct vcpu *v, const struct hvm_exit *exit)
@@ -199,7 +199,7 @@ static void do_hlt(struct vcpu *v, const struct hvm_exit *exit)
     hvm->skip(v, exit->insn_length);
     v->run_state = VCPU_HALTED; /* irq_wakes() ends it */
     v->deaf = !(rflags & RFLAGS_IF);
-    if (all_deaf(v->domain)) {
+    if (domain_is_deaf(v->domain)) {
         domain_stop(v->domain, "halted with interrupts off at rip=0x%llx",
                     (unsigned long long)exit->rip);
     }

@@ -5,6 +5,7 @@
 #include "hv/irq.h"
 
 #include "hv/domain.h"
+#include "hv/exit.h"
 #include "hv/hvm.h"
 #include "hv/sched.h"
 #include "hv/seam.h"
@@ -142,6 +143,9 @@ static void take_init(struct vcpu *v)
     v->wake_tsc = 0;
     v->run_state = VCPU_WAIT_SIPI;
     change_state(v, to_init);
+    if (domain_is_deaf(v->domain)) {
+        domain_stop(v->domain, "all vCPUs wait for SIPI or are halted with interrupts off");
+    }
 }
 
 static void take_sipi(struct vcpu *v)

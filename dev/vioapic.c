@@ -85,6 +85,14 @@ void vioapic_set_line(struct vioapic *io, const struct vlapic_bus *bus, void *do
     }
 }
 
+bool vioapic_signals(const struct vioapic *io, unsigned int pin)
+{
+    uint64_t entry = pin < VIOAPIC_PINS ? io->redirection[pin] : IOAPIC_RTE_MASKED;
+
+    return !(entry & IOAPIC_RTE_MASKED) &&
+           (mode_of(entry) == APIC_MODE_NMI || mode_of(entry) == APIC_MODE_INIT);
+}
+
 void vioapic_eoi(struct vioapic *io, const struct vlapic_bus *bus, void *domain, uint8_t vector)
 {
     for (unsigned int pin = 0; pin < VIOAPIC_PINS; pin++) {

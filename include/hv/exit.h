@@ -11,6 +11,10 @@
 /* Handles one exit of the loaded vCPU: emulates, injects, puts it to sleep or stops its domain. */
 void exit_handle(struct vcpu *v, const struct hvm_exit *exit);
 
+/* No vCPU runs, and none can be woken: all wait in HLT with interrupts off or for SIPI, nothing is
+ * on its way to one, and no device is set up to send NMI or INIT. */
+bool domain_is_deaf(const struct domain *d);
+
 /* Raises an exception in the guest at the next entry. */
 void guest_fault(struct vcpu *v, unsigned int vector);
 void guest_fault_code(struct vcpu *v, unsigned int vector, uint32_t error_code);

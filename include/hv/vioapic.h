@@ -25,6 +25,9 @@ void vioapic_write(struct vioapic *io, const struct vlapic_bus *bus, void *domai
 void vioapic_set_line(struct vioapic *io, const struct vlapic_bus *bus, void *domain,
                       unsigned int pin, bool up);
 
+/* Would a rise of the line be an NMI or INIT? They reach vCPUs with interrupts off. */
+bool vioapic_signals(const struct vioapic *io, unsigned int pin);
+
 /* A CPU has completed a level-triggered vector: Remote IRR goes, a line that is still up fires. */
 void vioapic_eoi(struct vioapic *io, const struct vlapic_bus *bus, void *domain, uint8_t vector);
 

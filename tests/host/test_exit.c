@@ -451,6 +451,36 @@ static void test_hlt__two_vcpus_interrupts_off__stopped_when_nobody_can_wake_the
     assert_int_equal(d->state, DOMAIN_STOPPED);
 }
 
+/* What reaches a vCPU with interrupts off keeps the domain going. */
+static void test_hlt__interrupts_off_and_a_source_of_nmis__goes_on(void **state)
+{
+    static const struct {
+        uint32_t signals;
+        uint64_t com1; /* its redirection entry */
+        bool stops;
+    } rows[] = {
+        {0, 0x10000, true},                 /* masked */
+        {0, 0x10400, true},                 /* NMI, masked */
+        {0, 0x00031, true},                 /* fixed: not heard */
+        {0, 0x00400, false},                /* NMI */
+        {0, 0x00500, false},                /* INIT */
+        {0, 0x00700, true},                 /* ExtINT: there is none */
+        {VCPU_SIGNAL_NMI, 0x10000, false},  /* on its way */
+        {VCPU_SIGNAL_INIT, 0x10000, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        (void)setup(NULL);
+        s->rflags = RFLAGS_FIXED;
+        v->signals = rows[i].signals;
+        d->ioapic.redirection[4] = rows[i].com1;
+        handle((struct hvm_exit){.reason = HVM_EXIT_HLT, .insn_length = 1});
+        assert_int_equal(d->state, rows[i].stops ? DOMAIN_STOPPED : DOMAIN_RUNNING);
+        assert_int_equal(domain_is_deaf(d), rows[i].stops);
+    }
+}
+
 /* Interrupts on: heard, even by a vCPU that was deaf once. */
 static void test_hlt__interrupts_on_again__woken(void **state)
 {
@@ -787,6 +817,7 @@ int main(void)
         TEST(test_hlt__interrupts_on_or_off__halted_or_stopped),
         TEST(test_hlt__two_vcpus_interrupts_off__stopped_when_nobody_can_wake_them),
         TEST(test_hlt__interrupts_on_again__woken),
+        TEST(test_hlt__interrupts_off_and_a_source_of_nmis__goes_on),
         TEST(test_exits__plain_reasons__what_they_are),
         TEST(test_hypercall__privilege_and_width__result_in_rax_alone),
         TEST(test_hypercall__32_bit__upper_halves_do_not_count),

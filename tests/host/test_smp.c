@@ -340,6 +340,24 @@ static void test_init__boot_processor__domain_stops(void **state)
     assert_int_equal(d->state, DOMAIN_STOPPED);
 }
 
+/* INIT to the last vCPU that could start another one; but not while a SIPI is on its way. */
+static void test_init__nobody_left__domain_stops(void **state)
+{
+    (void)state;
+    for (unsigned int i = 0; i < NR; i++) {
+        v[i]->run_state = i == 2 ? VCPU_WAIT_SIPI : VCPU_HALTED;
+        v[i]->deaf = true;
+    }
+    init(1);
+    sipi(1, PAGE_VECTOR);
+    irq_take_signals(v[1]);
+    assert_int_equal(d->state, DOMAIN_RUNNING);
+    assert_int_equal(v[1]->run_state, VCPU_RUNNABLE);
+    init(1);
+    irq_take_signals(v[1]);
+    assert_int_equal(d->state, DOMAIN_STOPPED);
+}
+
 static void test_init__ended_vcpu__stays_down(void **state)
 {
     (void)state;
@@ -438,6 +456,7 @@ int main(void)
         TEST(test_init_sipi__waiting_vcpu__starts_at_the_page),
         TEST(test_init_sipi__both_before_it_looks__both_done),
         TEST(test_init__boot_processor__domain_stops),
+        TEST(test_init__nobody_left__domain_stops),
         TEST(test_init__ended_vcpu__stays_down),
         TEST(test_nmi__blocked__waits_and_is_taken_once),
         TEST(test_nmi__halted_and_deaf__wakes),

@@ -203,6 +203,11 @@ def test_moltctl__typed_over_updates__nothing_lost_doubled_or_reordered(shell):
             time.sleep(0.1)
         sh.child.type("\r")
         sh.child.expect(rf"\[control\] {line}\r?\n", COMMAND_SECONDS)
+    # The shell's own editing: characters taken back, the line before once more.
+    sh.child.type("echo rightXY\x7f\x7f it is\r")
+    sh.child.expect(r"\[control\] right it is\r?\n", COMMAND_SECONDS)
+    sh.child.type("\x10\r")
+    sh.child.expect(r"\[control\] right it is\r?\n", COMMAND_SECONDS)
     after = sh.json("moltctl status")[0]
     assert after["updates"] >= before + 3, (before, after)
     assert after["refused"] == 0
@@ -313,6 +318,9 @@ def test_moltctl__second_linux__created_from_files_and_typed_into(shell):
     moved = re.fullmatch(r"pin: locked moved=(\d+) pinned moved=(\d+) of=\d+", lines[-1])
     assert code == 0 and moved and int(moved.group(2)) == 0, lines
     assert int(moved.group(1)) > 0, f"nothing was compacted: {lines}"
+    for user in ("root", "nobody"):  # who has not asked Linux for the port does not reach molt
+        lines, code = sh.run(f"su {user} -c /lib/molt/knock")
+        assert code == 128 + 11 and not any("open" in line for line in lines), lines
 
     sh.child.line("while sleep 2; do for i in molt-next molt; do moltctl update /lib/molt/$i.elf"
                   " >/tmp/last 2>&1 || touch /tmp/failed; done; done &")

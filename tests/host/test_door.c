@@ -12,6 +12,7 @@
 #include "fakes/machine.h"
 #include "fakes/world.h"
 #include "hv/domain.h"
+#include "hv/domctl.h"
 #include "hv/errno.h"
 #include "hv/exit.h"
 #include "hv/sched.h"
@@ -177,6 +178,33 @@ static void test_door__sleep__past_the_instruction(void **state)
     assert_int_equal(fake_hvm.skips, 1);
 }
 
+/* A call that goes on later: the same instruction with the same registers until it is done. */
+static void test_door__call_has_to_wait__instruction_again(void **state)
+{
+    struct domain *d;
+    struct vcpu *v = control->vcpus;
+    struct hvm_exit e = in_eax(3, true);
+
+    (void)state;
+    assert_int_equal(domctl_create("new", 1, false, &d), 0);
+    lu.exec_requested = true; /* nothing is added to a domain from now to the update */
+    door(control, e, HC_DOM_MEMORY, d->id, MIB(1));
+    exit_handle(v, &e);
+    assert_int_equal(fake_hvm.skips, 0);
+    assert_int_equal(v->gpr[GPR_RAX], HC_DOM_MEMORY);
+    assert_int_equal(v->gpr[GPR_RBX], d->id);
+    assert_int_equal(v->gpr[GPR_RCX], MIB(1));
+    assert_int_equal(v->gpr[GPR_RDX], HIGH | HC_DOOR_PORT);
+    assert_int_equal(v->gpr[GPR_RSI], 0x100 + GPR_RSI);
+    assert_int_equal(v->gpr[GPR_RDI], 0x100 + GPR_RDI);
+    lu.exec_requested = false;
+    exit_handle(v, &e);
+    assert_int_equal(fake_hvm.skips, 1);
+    assert_int_equal(v->gpr[GPR_RAX], 0);
+    assert_int_equal(v->gpr[GPR_RDX], HIGH | HC_DOOR_PORT);
+    assert_int_equal(d->memory_bytes, MIB(1));
+}
+
 static void test_exec__refused_late__result_as_wide_as_the_call(void **state)
 {
     static const struct {
@@ -216,6 +244,7 @@ int main(void)
         TEST(test_door__code_of_32_bits__upper_halves_do_not_count),
         TEST(test_door__not_the_door__ones_and_no_call),
         TEST(test_door__sleep__past_the_instruction),
+        TEST(test_door__call_has_to_wait__instruction_again),
         TEST(test_exec__refused_late__result_as_wide_as_the_call),
     };
 

@@ -27,7 +27,8 @@ $(LINUX)/control.cpio: $(BUILD)/moltctl $(LINUX)/busybox $(LINUX_FILES) tools/li
 	$(call SAY,CPIO  $@)
 	$(Q)tools/linux/initramfs $@ $(LINUX)/busybox $(BUILD)/moltctl $(LINUX_FILES)
 
-# For the tests: the same with a Linux guest's files, and a program that looks at moltctl's pages.
+# For the tests: the same with a Linux guest's files, a program that looks at moltctl's pages, and
+# one that has no business at the door.
 PIN_SRC := tests/linux/pin.c $(addprefix tools/moltctl/,memory.c frames.c)
 $(LINUX)/pin: $(PIN_SRC) $(wildcard tools/moltctl/*.h) tools/linux/linux.mk
 	@mkdir -p $(@D)
@@ -38,7 +39,12 @@ $(LINUX)/initramfs.cpio: $(LINUX)/busybox $(wildcard tests/linux/*) tools/moltli
 	$(call SAY,CPIO  $@)
 	$(Q)tests/linux/initramfs
 
-LINUX_TEST_FILES := $(LINUX)/vmlinuz $(LINUX)/initramfs.cpio $(LINUX)/pin
+$(LINUX)/knock: tests/linux/knock.c include/public/hypercall.h tools/linux/linux.mk
+	@mkdir -p $(@D)
+	$(call SAY,CC    $@)
+	$(Q)$(CC) $(MOLTCTL_CFLAGS) -o $@ $<
+
+LINUX_TEST_FILES := $(addprefix $(LINUX)/,vmlinuz initramfs.cpio pin knock)
 $(LINUX)/control-test.cpio: $(LINUX)/control.cpio $(LINUX_TEST_FILES)
 	$(call SAY,CPIO  $@)
 	$(Q)tools/linux/initramfs $@ $(LINUX)/busybox $(BUILD)/moltctl $(LINUX_FILES) $(LINUX_TEST_FILES)

@@ -52,7 +52,7 @@ static uint32_t spin_while(_Atomic uint32_t *word, uint32_t old)
 
     while ((now = *word) == old && !over()) {
         if (++n % SPINS == 0) {
-            sched_give_way();
+            sched_yield();
         }
     }
     return now;

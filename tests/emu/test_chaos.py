@@ -121,6 +121,7 @@ CASES = [
     irqexact("xapic", "xapic"),
     irqexact("x2apic", "x2apic", seed=2),
     irqexact("2-vcpus-1-cpu", "xapic", vcpus=2, seed=3),
+    irqexact("2-vcpus-2-cpus", "xapic", vcpus=2, cpus=2, seed=4, updates=12),
     chaos("ordinary", 20000),
     chaos_control("all-calls", 20000),
     Case(

@@ -113,6 +113,9 @@ static void apply_vuart(const struct stream_item *item)
     u->divisor = rec->divisor;
     u->rx_count = rec->rx_count;
     u->tx_event = rec->flags & LU_VUART_TX_EVENT;
+    /* The event may be that the transmitter is empty after it was full: the guest has not been told
+     * yet, the console tells it. */
+    u->tx_blocked = u->tx_event;
     memcpy(u->rx, rec->rx, rec->rx_count);
     u->line_length = rec->tx_length;
     memcpy(u->line, rec + 1, rec->tx_length);

@@ -188,7 +188,7 @@ CASES = [
         timeout=900, soak=True),
 ]
 
-SEVERAL_CPUS = False  # TODO: as soon as guests have several vCPUs and molt uses several CPUs
+SEVERAL_CPUS = False  # TODO: as soon as these runs pass
 if SEVERAL_CPUS:
     CASES += [
         Case("linux-updates-2-cpus", "bochs", cpus=2, mem="768M", updates=20, interval=200,

@@ -18,9 +18,11 @@
 #include "hv/buddy.h"
 #include "hv/console.h"
 #include "hv/errno.h"
+#include "hv/irq.h"
 #include "hv/memory.h"
 #include "hv/modules.h"
 #include "hv/time.h"
+#include "hw/ports.h"
 
 static int setup(void **state)
 {
@@ -111,6 +113,29 @@ static void test_restore__sample_through_several_images__every_fact_is_the_same(
         }
         assert_int_equal(frametable_count(FRAME_GUEST), 0);
     }
+}
+
+/* A guest that waits for the transmitter's interrupt while the images change gets it. */
+static void test_restore__transmitter_was_full__interrupt_line_rises(void **state)
+{
+    struct stream_reader reader;
+    size_t length;
+
+    (void)state;
+    world_reset();
+    world_boot(0, true);
+    struct domain *d = world_fragmented_domain("guest", 1, 5);
+    d->uart.ier = UART_IER_TX;
+    d->uart.mcr = UART_MCR_OUT2;
+    d->uart.tx_blocked = true;
+    uint8_t *stream = world_stream(&length);
+    next_image(1, true, stream, length, &reader);
+    adopt(&reader);
+    d = domain_find(1);
+    assert_false(d->ioapic.lines >> IRQ_COM1 & 1);
+    console_poll();
+    assert_true(d->ioapic.lines >> IRQ_COM1 & 1);
+    free(stream);
 }
 
 static void test_save__nothing_to_carry__a_stream_of_one_page(void **state)
@@ -417,6 +442,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
             test_restore__sample_through_several_images__every_fact_is_the_same, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_restore__transmitter_was_full__interrupt_line_rises,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_save__nothing_to_carry__a_stream_of_one_page, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_save__streams_of_two_images__equal_but_for_the_counter,

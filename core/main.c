@@ -78,6 +78,16 @@ static void give_focus(const char *cmdline)
     }
 }
 
+/* Those that have been started come out of hv_lock now; an update finds all of them in cpu_list. */
+static void let_cpus_in(void)
+{
+    hv_unlock();
+    while (__atomic_load_n(&nr_cpus, __ATOMIC_ACQUIRE) < cpus_expected) {
+        cpu_pause();
+    }
+    hv_lock();
+}
+
 static void cold_start(const struct boot_info *info)
 {
     modules_claim(info);
@@ -145,6 +155,7 @@ void hv_main(uint32_t magic, uint32_t info_pa, uint64_t entry_tsc, uint32_t load
         cold_start(&info);
         machine_booted(first_entry(info.cmdline, entry_tsc));
         give_focus(info.cmdline);
+        let_cpus_in();
     } else {
         update_start(&info);
     }

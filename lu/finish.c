@@ -17,6 +17,7 @@
 #include "hv/phase.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
+#include "hv/smp.h"
 #include "hv/string.h"
 #include "hv/vmap.h"
 
@@ -93,6 +94,7 @@ static void commit(void)
            ULL(p->blackout), ULL(p->save), ULL(p->jump), ULL(p->boot), ULL(p->adopt),
            ULL(p->resume));
 #undef ULL
+    cpus_report(nr_cpus);
 }
 
 static bool free_stream_list(void)

@@ -14,6 +14,7 @@ def guest(name, *options, file=None, cmdline=""):
     return ",".join(words + ([f"cmdline={cmdline}"] if cmdline else []))
 
 
+BRIEF = guest("hello", "mem=20M", cmdline="seconds=1")
 NEXT = "module=" + built("molt-next.elf")
 BOTH = ("module=" + built("molt.elf"), NEXT)
 HELLO = guest("hello", "mem=20M")
@@ -209,6 +210,16 @@ def molt_line(pattern):
     return check
 
 
+def cpus(count, mode):
+    """All CPUs of the host are there, at boot and again after each update."""
+
+    def check(run):
+        lines = [text for text in run.log.molt if text.startswith("cpus: ")]
+        assert lines == [f"cpus: {count} online, {mode}"] * (1 + len(run.log.ok)), run.describe()
+
+    return check
+
+
 def region_is(base, mib):
     def check(run):
         text = next(text for text in run.log.molt if text.startswith("liveupdate: region "))
@@ -371,6 +382,25 @@ CASES = [
     ),
     Case("boot-4-cpus", "bochs", cpus=4, guests=[guest("hello", "mem=20M", cmdline="seconds=2")],
         checks=[all_exited("hello")], seconds=10),
+    # CPUs of the host: both ways to reach them, both firmwares, fewer than there are
+    *(Case(f"{count}-{mode}", "bochs", cpus=count, append=words, guests=[BRIEF],
+           checks=[cpus(count, mode), all_exited("hello")], seconds=count)
+      for count in (1, 2, 4) for mode, words in (("x2APIC", ""), ("xAPIC", "apic=xapic"))),
+    *(Case(f"{count}-xAPIC", "tcg", firmware, cpus=count, guests=[HELLO], updates=1, interval=20,
+           checks=[cpus(count, "xAPIC"), no_frame_lost], seconds=8 if firmware == "uefi" else 3)
+      for count in (1, 2, 4) for firmware in ("bios", "uefi")),
+    Case("64-xAPIC", "tcg", cpus=64, guests=[HELLO], updates=1, interval=20,
+         checks=[cpus(64, "xAPIC"), no_frame_lost], seconds=6),
+    Case("some-cpus", "tcg", cpus=4, guests=[HELLO], updates=1, interval=20, append="cpus=2",
+         checks=[cpus(2, "xAPIC")], seconds=2),
+    Case("some-cpus", "bochs", cpus=4, guests=[BRIEF], append="cpus=3",
+         checks=[cpus(3, "x2APIC"), all_exited("hello")], seconds=4),
+    Case("cpus-not-enabled", "tcg", guests=[HELLO], updates=1, interval=20,
+         extra=["--qemu-arg=-smp", "--qemu-arg=2,maxcpus=4"],
+         checks=[cpus(2, "xAPIC"), no_frame_lost], seconds=2),
+    Case("cpus-malformed", "tcg", cpus=2, guests=[HELLO], updates=1, interval=20,
+         append="cpus=none",
+         checks=[cpus(2, "xAPIC"), molt_line('"none" is no number of CPUs')], seconds=2),
     # domains own memory but do not run: molt updates itself
     Case("updates", "tcg", cpus=1, updates=10, interval=20, guests=[CONTROL, *WORKERS],
         checks=[images_take_turns, no_frame_lost]),

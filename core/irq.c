@@ -165,13 +165,23 @@ void irq_take_signals(struct vcpu *v)
     }
 }
 
+/* False while NMIs are blocked: the backend asks for an exit when they are no more. */
+static bool take_nmi(struct vcpu *v)
+{
+    if (!hvm->nmi(v, true)) {
+        return false;
+    }
+    v->signals &= ~VCPU_SIGNAL_NMI;
+    return true;
+}
+
 void irq_before_entry(struct vcpu *v, uint64_t now)
 {
     int vector;
 
     vlapic_timer_tick(&v->apic, irq_guest_tsc(v, now));
-    if ((v->signals & VCPU_SIGNAL_NMI) && hvm->nmi(v, true)) {
-        v->signals &= ~VCPU_SIGNAL_NMI;
+    if (v->signals & VCPU_SIGNAL_NMI) {
+        (void)take_nmi(v);
     }
     vector = vlapic_pending(&v->apic);
     if (hvm->interrupt(v, vector)) {
@@ -182,7 +192,11 @@ void irq_before_entry(struct vcpu *v, uint64_t now)
 bool irq_wakes(struct vcpu *v, uint64_t now)
 {
     vlapic_timer_tick(&v->apic, irq_guest_tsc(v, now));
-    return (vlapic_pending(&v->apic) >= 0 && !v->deaf) || (v->signals & VCPU_SIGNAL_NMI);
+    if ((v->signals & VCPU_SIGNAL_NMI) && take_nmi(v)) {
+        vcpu_unload(v);
+        return true;
+    }
+    return vlapic_pending(&v->apic) >= 0 && !v->deaf;
 }
 
 uint64_t irq_next_timer(const struct vcpu *v)

@@ -394,8 +394,13 @@ static void test_nmi__halted_and_deaf__wakes(void **state)
     v[0]->run_state = VCPU_HALTED;
     v[0]->deaf = true;
     assert_false(irq_wakes(v[0], fake_tsc));
+    fake_hvm_state(v[0])->interruptibility = INTR_BLOCK_NMI; /* halted in its NMI handler */
     irq_bus.nmi(d, 0);
+    assert_false(irq_wakes(v[0], fake_tsc));
+    fake_hvm_state(v[0])->interruptibility = 0;
     assert_true(irq_wakes(v[0], fake_tsc));
+    assert_int_equal(fake_hvm_state(v[0])->event, EVENT_VALID | EVENT_TYPE_NMI << 8 | 2);
+    assert_int_equal(v[0]->signals, 0);
 }
 
 /* ---- stopping for an update ---- */

@@ -27,6 +27,7 @@ BOCHS_PLUGINS = "/usr/lib/x86_64-linux-gnu/bochs/plugins"
 BOCHS_CPU = "corei7_skylake_x"
 BOCHS_CPU_NO_VMX = "ryzen"
 BOCHS_IPS = 50000000
+BOCHS_QUANTUM = 32  # instructions of a CPU before the next one's turn: as many as it allows
 BOCHS_DATE = 1577836800
 
 
@@ -103,7 +104,8 @@ def bochs_config(machine, workdir, com1, display):
         f'ata0-master: type=cdrom, path="{machine.iso}", status=inserted',
         "boot: cdrom",
         f"com1: enabled=1, {com1}",
-        f"cpu: model={model}, count={machine.cpus}, ips={BOCHS_IPS}, reset_on_triple_fault=0",
+        f"cpu: model={model}, count={machine.cpus}, ips={BOCHS_IPS}, quantum={BOCHS_QUANTUM}, "
+        "reset_on_triple_fault=0",
         # The date is always the same, so a run repeats to the instruction.
         f"clock: sync={'slowdown' if machine.realtime else 'none'}, time0={BOCHS_DATE}",
         f"log: {workdir}/bochs.log",

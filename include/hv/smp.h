@@ -15,9 +15,10 @@
 
 /*
  * Cold boot: starts every CPU that the firmware's MADT names as enabled (INIT, SIPI; SDM volume 3,
- * "MP Initialization Protocol"), at most the command line's cpus=N. Returns when all have arrived;
- * one that does not come within a second is left out, with a line. Prints how many are there. Heap
- * open, tsc_khz known. Returns how many arrived; they wait for hv_lock, which the caller holds, in cpu_main().
+ * "MP Initialization Protocol"), at most the command line's cpus=N, and prints how many are there.
+ * Returns, when all have arrived, how many did; they wait in cpu_main() for hv_lock, which the
+ * caller holds. One that does not come within a second is left out, with a line. Heap open, tsc_khz
+ * known.
  */
 unsigned int cpus_start(const struct boot_info *info);
 

@@ -17,7 +17,7 @@ list() {
 find_bad() {
     local what=$1 expression=$2
     shift 2
-    list "$@" | grep -v '^LICENSE$' | tr '\n' '\0' |
+    list "$@" | grep -vE '^LICENSE$|[.]bin$' | tr '\n' '\0' |
         LC_ALL=C xargs -0r grep -nP -- "$expression" /dev/null | sed "s/\$/  ($what)/"
 }
 

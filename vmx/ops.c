@@ -96,9 +96,10 @@ static void vmx_run(struct vcpu *v, uint64_t slice, struct hvm_exit *exit)
     }
     vmwrite(VMCS_PREEMPTION_TIMER, MAX(MIN(ticks, UINT32_MAX), 1));
     vmx_event_enter(x);
-    if (!(vmread32(VMCS_GUEST_INTERRUPTIBILITY) & INTR_BLOCK_NMI)) {
+    if (x->cpu->other_ran && !(vmread32(VMCS_GUEST_INTERRUPTIBILITY) & INTR_BLOCK_NMI)) {
         end_nmi_blocking();
     }
+    x->cpu->other_ran = false;
     vmx_guest_enter(cpu->hvm_data);
     unsigned int failure = vmx_enter(v, x->launched);
     cpu->last_exit_tsc = rdtsc();

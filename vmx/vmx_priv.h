@@ -32,7 +32,8 @@ struct vmx_cpu {
     LAYOUT(void *vmxon_region; bool on; bool in_guest; /* from before VM entry to after VM exit */
            uint64_t ept_seen;                          /* generation that its EPT caches are of */
            , struct vmx_vcpu *current; /* whose VMCS the VMCS instructions work on */
-           struct vmx_vcpu *active;    /* whose VMCSs the CPU may hold in caches */)
+           struct vmx_vcpu *active;    /* whose VMCSs the CPU may hold in caches */
+           bool other_ran;             /* since the last entry another VMCS was current */)
 };
 
 /* One per vCPU, at vcpu->hvm_data. */

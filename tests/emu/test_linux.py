@@ -188,7 +188,7 @@ CASES = [
         timeout=900, soak=True),
 ]
 
-SEVERAL_CPUS = False  # TODO: as soon as these runs pass
+SEVERAL_CPUS = True
 if SEVERAL_CPUS:
     CASES += [
         Case("linux-updates-2-cpus", "bochs", cpus=2, mem="768M", updates=20, interval=200,
@@ -204,7 +204,7 @@ if SEVERAL_CPUS:
                     *UPDATED, updated_under_load(20, "linux")],
             timeout=400, seconds=80),
         Case("linux-smp-1-cpu", "bochs", mem="512M", updates=3, interval=500, prepare=setup,
-            guests=[control(14000), linux("quiet molt.seconds=5 molt.cpus=2", vcpus=2)],
+            guests=[control(17500), linux("quiet molt.seconds=5 molt.cpus=2", vcpus=2)],
             checks=[all_exited("control", "linux"), passed("linux", SMP), no_complaints("linux"),
                     *UPDATED, updated_under_load(1, "linux")],
             timeout=240, seconds=30),

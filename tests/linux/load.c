@@ -7,6 +7,7 @@
  *   load timers UNTIL        nanosleep and timerfd against CLOCK_MONOTONIC
  *   load lines               copies lines, each with ` crc=` and its CRC-32 behind it
  *   load tsc                 prints the TSC
+ *   load drain               waits until the terminal has sent everything
  *
  * UNTIL is in seconds of /proc/uptime. The first three print `PASS|FAIL: area: text`.
  */
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/timerfd.h>
+#include <termios.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
@@ -438,11 +440,14 @@ int main(int argc, char **argv)
         run_timers();
     } else if (argc == 2 && strcmp(argv[1], "lines") == 0) {
         run_lines();
+    } else if (argc == 2 && strcmp(argv[1], "drain") == 0) {
+        return tcdrain(STDOUT_FILENO) != 0;
     } else if (argc == 2 && strcmp(argv[1], "tsc") == 0) {
         printf("tsc=%llu\n", (unsigned long long)__rdtsc());
     } else {
-        fprintf(stderr,
-                "usage: load memory UNTIL SEED | clock UNTIL | timers UNTIL | lines | tsc\n");
+        fprintf(
+            stderr,
+            "usage: load memory UNTIL SEED | clock UNTIL | timers UNTIL | lines | tsc | drain\n");
         return 2;
     }
     return 0;

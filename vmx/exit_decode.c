@@ -20,11 +20,12 @@
 
 /* An exit during IRET that the instruction comes back from: the IRET has unblocked NMIs already and
  * will do so again. SDM volume 3, "Information About NMI Unblocking Due to IRET". */
-static void block_nmi_again(const struct vmx_vcpu *x)
+static void block_nmi_again(struct vmx_vcpu *x)
 {
     if (!(x->event.info & EVENT_VALID)) {
         vmwrite(VMCS_GUEST_INTERRUPTIBILITY,
                 vmread32(VMCS_GUEST_INTERRUPTIBILITY) | INTR_BLOCK_NMI);
+        x->nmi_blocked = true;
     }
 }
 
@@ -143,7 +144,7 @@ static void decode_io(struct hvm_exit *exit)
     }
 }
 
-static void decode_ept_violation(const struct vmx_vcpu *x, struct hvm_exit *exit)
+static void decode_ept_violation(struct vmx_vcpu *x, struct hvm_exit *exit)
 {
     uint64_t q = exit->qualification;
 

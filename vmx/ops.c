@@ -55,26 +55,17 @@ static void refuse(unsigned int failure, struct hvm_exit *exit)
     exit->rip = vmread(VMCS_GUEST_RIP);
 }
 
-/* Virtual-NMI blocking is what the VMCS says. Bochs takes it over at an entry that has the bit, and
- * otherwise leaves it as the guest before had it: IRET ends it there, and harms nowhere. */
-static void end_nmi_blocking(void)
+/* Only the delivery of an NMI blocks NMIs, and here only an entry delivers one. Bochs carries the
+ * blocking over from the guest that ran before, and says so at the exit. */
+static void check_nmi_blocking(struct vmx_vcpu *x, bool nmi_delivered)
 {
-    uint64_t rsp;
+    uint32_t interruptibility = vmread32(VMCS_GUEST_INTERRUPTIBILITY);
 
-    __asm__ volatile("movl %%ss, %%eax\n\t"
-                     "movq %%rsp, %0\n\t"
-                     "pushq %%rax\n\t"
-                     "pushq %0\n\t"
-                     "pushfq\n\t"
-                     "movl %%cs, %%eax\n\t"
-                     "pushq %%rax\n\t"
-                     "leaq 1f(%%rip), %%rax\n\t"
-                     "pushq %%rax\n\t"
-                     "iretq\n"
-                     "1:"
-                     : "=&r"(rsp)
-                     :
-                     : "rax", "memory");
+    if ((interruptibility & INTR_BLOCK_NMI) && !x->nmi_blocked && !nmi_delivered) {
+        vmwrite(VMCS_GUEST_INTERRUPTIBILITY, interruptibility & ~INTR_BLOCK_NMI);
+        return;
+    }
+    x->nmi_blocked = interruptibility & INTR_BLOCK_NMI;
 }
 
 static void vmx_run(struct vcpu *v, uint64_t slice, struct hvm_exit *exit)
@@ -96,10 +87,7 @@ static void vmx_run(struct vcpu *v, uint64_t slice, struct hvm_exit *exit)
     }
     vmwrite(VMCS_PREEMPTION_TIMER, MAX(MIN(ticks, UINT32_MAX), 1));
     vmx_event_enter(x);
-    if (x->cpu->other_ran && !(vmread32(VMCS_GUEST_INTERRUPTIBILITY) & INTR_BLOCK_NMI)) {
-        end_nmi_blocking();
-    }
-    x->cpu->other_ran = false;
+    bool nmi = (x->event.info & EVENT_VALID) && event_type(&x->event) == EVENT_TYPE_NMI;
     vmx_guest_enter(cpu->hvm_data);
     unsigned int failure = vmx_enter(v, x->launched);
     cpu->last_exit_tsc = rdtsc();
@@ -115,6 +103,7 @@ static void vmx_run(struct vcpu *v, uint64_t slice, struct hvm_exit *exit)
         vmwrite(VMCS_ENTRY_INTR_INFO, 0);
     } else {
         x->launched = true;
+        check_nmi_blocking(x, nmi);
         vmx_event_exit(x);
     }
     vmx_exit_decode(v, reason, exit);

@@ -108,6 +108,7 @@ int vmx_state_load(struct vcpu *v, const struct vcpu_state *s)
     vmwrite(VMCS_TSC_OFFSET, s->tsc_offset);
     vmwrite(VMCS_GUEST_PENDING_DEBUG, s->pending_debug);
     vmwrite(VMCS_GUEST_INTERRUPTIBILITY, s->interruptibility);
+    x->nmi_blocked = s->interruptibility & INTR_BLOCK_NMI;
     x->event = (struct vmx_event){
         .info = s->event,
         .error_code = s->event_error,

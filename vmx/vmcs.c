@@ -223,7 +223,6 @@ struct vmx_vcpu *vmcs_load(struct vcpu *v)
     BUG_ON(x->cpu != NULL && x->cpu != cpu); /* vmcs_clear() on that CPU comes first */
     vmptrld(page_pa(x->vmcs));
     cpu->current = x;
-    cpu->other_ran = true;
     if (x->cpu == NULL) {
         activate(x, cpu);
         write_host_state();

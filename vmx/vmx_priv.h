@@ -32,8 +32,7 @@ struct vmx_cpu {
     LAYOUT(void *vmxon_region; bool on; bool in_guest; /* from before VM entry to after VM exit */
            uint64_t ept_seen;                          /* generation that its EPT caches are of */
            , struct vmx_vcpu *current; /* whose VMCS the VMCS instructions work on */
-           struct vmx_vcpu *active;    /* whose VMCSs the CPU may hold in caches */
-           bool other_ran;             /* since the last entry another VMCS was current */)
+           struct vmx_vcpu *active;    /* whose VMCSs the CPU may hold in caches */)
 };
 
 /* One per vCPU, at vcpu->hvm_data. */
@@ -43,7 +42,8 @@ struct vmx_vcpu {
            ,
            struct vmx_event event; /* for the next entry: injected, or interrupted by the exit */
            uint16_t vpid; bool launched; bool flush_vpid; /* before the next entry */
-           bool irq_window; bool nmi_window;              /* an exit is asked for */
+           bool irq_window; bool nmi_window; /* an exit is asked for */
+           bool nmi_blocked; /* as the guest has it: see check_nmi_blocking() */
            bool shutdown;                                 /* a triple fault is due */)
 };
 

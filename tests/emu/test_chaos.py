@@ -122,6 +122,7 @@ CASES = [
     irqexact("x2apic", "x2apic", seed=2),
     irqexact("2-vcpus-1-cpu", "xapic", vcpus=2, seed=3),
     irqexact("2-vcpus-2-cpus", "xapic", vcpus=2, cpus=2, seed=4, updates=12),
+    irqexact("3-vcpus-2-cpus", "x2apic", vcpus=3, cpus=2, seed=5, updates=12),
     chaos("ordinary", 20000),
     chaos_control("all-calls", 20000),
     Case(
@@ -132,7 +133,8 @@ CASES = [
         fails={f"domain:hole{way}" for way in range(HOLES)} | {"end"},
         checks=[holes_apart, ticks_in_order, all_exited("control", "worker1")], seconds=10),
     # the long runs: 600 updates in all, a million operations
-    *(irqexact(f"soak-seed{seed}", ("xapic", "x2apic")[seed % 2], seed=seed, updates=60, soak=True)
+    *(irqexact(f"soak-seed{seed}", ("xapic", "x2apic")[seed % 2], vcpus=1 + seed % 3,
+               cpus=1 + seed // 3 % 2, seed=seed, updates=60, soak=True)
       for seed in range(SOAK_SEED, SOAK_SEED + 10)),
     *(chaos(f"soak-seed{seed}", 300000, seed=seed, updates=20, soak=True)
       for seed in (SOAK_SEED, SOAK_SEED + 1)),

@@ -311,6 +311,7 @@ def test_moltctl__console__typed_into_over_updates(shell):
     assert power_off(sh) == 0
 
 
+@pytest.mark.soak
 def test_moltctl__second_linux__created_from_files_and_typed_into(shell):
     """Lists of several pages, pages that stay where they are, a shell in a shell over updates."""
     sh = shell("moltctl-linux", "--mem", "768M", mem="256M", files="control-test.cpio")

@@ -265,26 +265,34 @@ static void cancel(struct vcpu *caller, int rc, const char *why, const struct re
     phase = "run";
 }
 
+/* Held up from here on like the others. */
+static void wake_caller(struct vcpu *caller)
+{
+    if (caller != NULL && caller->run_state == VCPU_SLEEPING && caller->wake_tsc == UINT64_MAX) {
+        caller->run_state = VCPU_RUNNABLE;
+        caller->wake_tsc = 0;
+    }
+}
+
 void lu_poll(void)
 {
-    struct vcpu *caller = lu.exec_caller;
-    struct reloc_list mark = lu.loaded.list;
+    struct reloc_list mark;
+    struct vcpu *caller;
     const char *why = "";
     int rc;
 
     if (!lu_due()) {
         return;
     }
-    lu.exec_requested = false;
-    lu.exec_caller = NULL;
-    if (caller != NULL && caller->run_state == VCPU_SLEEPING && caller->wake_tsc == UINT64_MAX) {
-        caller->run_state = VCPU_RUNNABLE;
-        caller->wake_tsc = 0;
-    }
+    wake_caller(lu.exec_caller);
     lu.attempts++;
     others_note_stop();
     console_pause_begin();
-    rc = others_stop(&why);
+    rc = others_stop(&why); /* without hv_lock for a while: the request keeps loads out */
+    caller = lu.exec_caller;
+    mark = lu.loaded.list;
+    lu.exec_requested = false;
+    lu.exec_caller = NULL;
     if (rc == 0) {
         rc = save_all(others_first_stop(), &why);
     }

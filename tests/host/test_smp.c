@@ -434,6 +434,37 @@ static void test_stop__all_there__first_stop_is_the_earliest(void **state)
     others_go_on();
 }
 
+static int late_load, late_exec;
+
+/* The other CPU's guest asks for something in the moment before it stops. */
+static void late_calls(void)
+{
+    char why[LU_REASON_MAX];
+
+    late_load = lu_load_module(0, why);
+    late_exec = lu_request_exec(v[1], why);
+}
+
+static void test_poll__calls_of_cpus_that_still_stop__refused(void **state)
+{
+    (void)state;
+    (void)world_add_module("image", NULL, PAGE_SIZE);
+    lu.finish = LU_FINISH_DONE;
+    lu.exec_requested = true;
+    lu.exec_caller = NULL;
+    lu.loaded.valid = true;
+    lu.loaded_tsc = 0;
+    fake_tsc_step = 1000000;
+    fake_smp.kick = late_calls;
+    lu_poll(); /* refused in the end: nobody stops */
+    assert_int_equal(late_load, -EBUSY);
+    assert_int_equal(late_exec, -EBUSY);
+    assert_true(lu.loaded.valid);
+    assert_false(lu.exec_requested);
+    assert_true(fake_printed("a CPU does not stop"));
+    lu.loaded.valid = false;
+}
+
 static void test_note_stop__runnable_or_not__when_it_was_held_up(void **state)
 {
     (void)state;
@@ -467,6 +498,7 @@ int main(void)
         TEST(test_nmi__halted_and_deaf__wakes),
         TEST(test_stop__a_cpu_does_not_come__refused_and_all_go_on),
         TEST(test_stop__all_there__first_stop_is_the_earliest),
+        TEST(test_poll__calls_of_cpus_that_still_stop__refused),
         TEST(test_note_stop__runnable_or_not__when_it_was_held_up),
     };
 

@@ -54,6 +54,9 @@ void cpu_kick(struct percpu *cpu)
 {
     fake_smp.kicks++;
     fake_smp.kicked = cpu;
+    if (fake_smp.kick != NULL) {
+        fake_smp.kick();
+    }
 }
 
 void cpu_halt(uint64_t until_tsc)

@@ -11,6 +11,7 @@ struct fake_smp {
     unsigned int kicks, halts, prepares, releases, parks, flushes;
     struct percpu *kicked; /* the last one */
     uint64_t halted_until; /* of the last cpu_halt() */
+    void (*kick)(void);    /* called by cpu_kick(): what the other CPU does before it stops */
     void (*halt)(void);    /* called by cpu_halt(): another CPU's turn */
 };
 

@@ -9,6 +9,8 @@
 ; the first 4 GiB at DIRECT_VA and, until paging_init(), identity mapped too.
 
 %include "asm_offsets.inc"
+%include "asm/fault.inc"
+%include "asm/regs.inc"
 
 ; Physical address of an image symbol, EBP holding the image's own.
 %define PHYS(sym) ebp + sym - IMAGE_VA
@@ -25,6 +27,14 @@ PTE_PW    equ 0x63              ; present, writable; accessed, dirty: no CPU has
 PTE_PS    equ 1 << 7
 SEL_CODE64 equ 0x08
 SEL_DATA  equ 0x10
+SEL_CODE32 equ 0x18
+EXCEPTIONS equ 32
+GATE_INTERRUPT equ 0x8e00       ; present, DPL 0, 64-bit interrupt gate
+EXC_NMI   equ 2
+PIT_CH0   equ 0x40
+PIT_MODE  equ 0x43
+PIT_CH0_RATE equ 0x34
+MSR_GS_BASE equ 0xc0000101
 COM1      equ 0x3f8
 LSR_THRE  equ 1 << 5
 
@@ -35,6 +45,8 @@ extern ap_main
 extern ap_cr3
 extern ap_claimed
 extern ap_slots
+extern jump_back
+extern boot_cpu
 
 section .boot.text progbits alloc exec nowrite align=16
 bits 32
@@ -42,17 +54,22 @@ global entry32
 entry32:
     cli
     cld
-    mov esi, eax                ; magic
+    FAULT_POINT FAULT_ASM_ENTRY32
     lea esp, [ebx + 8]          ; the reserved word of the boot information serves as a stack
     call .here
 .here:
     pop ebp
     sub ebp, .here - BOOT_PA    ; where the image lies
-    rdtsc
-    mov esp, eax                ; stamp: EDX:ESP
-    mov [PHYS(entry_stamp)], esp
-    mov [PHYS(entry_stamp) + 4], edx
     lea esp, [PHYS(boot_stack_top)]
+    mov [PHYS(entry_base)], ebp
+    sgdt [PHYS(entry_gdtr)]
+    sidt [PHYS(entry_idtr)]
+    mov [PHYS(entry_mark)], esi
+    mov [PHYS(entry_handover)], edi
+    mov esi, eax                ; magic
+    rdtsc
+    mov [PHYS(entry_stamp)], eax
+    mov [PHYS(entry_stamp) + 4], edx
     push ebx
     push esi
 
@@ -163,6 +180,20 @@ ap_entry32:
     mov esi, eax
     jmp long_mode
 
+; Where the image that was jumped to comes back: EBX = handover page, whose end serves as a stack.
+; This image's early tables are still there.
+global back_entry32
+back_entry32:
+    cli
+    cld
+    lea esp, [ebx + 4096]
+    call .here
+.here:
+    pop ebp
+    sub ebp, .here - BOOT_PA
+    mov esi, LU_BACK_MAGIC
+    jmp long_mode
+
 ; EAX = offset of a message: to the serial port, and stop.
 fail:
     lea esi, [ebp + eax]
@@ -194,11 +225,27 @@ entry64:
     cmp esi, LU_PARK_MAGIC
     mov rax, ap_start
     je .other
+    cmp esi, LU_BACK_MAGIC
+    mov rax, jump_back
+    je .other
     mov rsp, boot_stack_top
-    mov ecx, ebp                ; hv_main(magic, info_pa, entry_tsc, image_pa)
-    xchg edi, esi               ; (EDI = information, ESI = magic until here)
-    mov rdx, entry_stamp
-    mov rdx, [rdx]
+    call catch_early
+    FAULT_POINT FAULT_ASM_ENTRY64
+    mov rax, boot_cpu           ; this_cpu() works from here on
+    mov rdx, rax
+    shr rdx, 32
+    mov ecx, MSR_GS_BASE
+    wrmsr
+    mov edx, ebp                ; hv_main(info_pa, entry_tsc, image_pa, handover_pa)
+    mov rsi, entry_stamp
+    mov rsi, [rsi]
+    xor ecx, ecx
+    mov rax, entry_mark
+    cmp dword [rax], LU_BACK_MAGIC
+    jne .cold                   ; from a boot loader
+    mov rax, entry_handover
+    mov ecx, [rax]
+.cold:
     xor ebp, ebp                ; ends backtraces
     mov rax, hv_main
     call rax
@@ -208,12 +255,112 @@ entry64:
 .other:
     jmp rax
 
+; Exceptions, until traps_init() has its table, lead to early_fault, NMIs to early_nmi. EBP = image.
+; Changes RAX, RCX, RDX, R8.
+catch_early:
+    mov ebp, ebp                ; its upper half is undefined
+    lea rcx, [rbp + early_fault - BOOT_PA]
+    call .low_half
+    mov rdx, early_idt
+    mov r8d, EXCEPTIONS
+.gate:
+    mov [rdx], rax
+    mov [rdx + 8], rcx
+    add rdx, 16
+    dec r8d
+    jnz .gate
+    lea rcx, [rbp + early_nmi - BOOT_PA]
+    call .low_half
+    mov rdx, early_idt + EXC_NMI * 16
+    mov [rdx], rax
+    mov [rdx + 8], rcx
+    lidt [rbp + early_idtr - BOOT_PA]
+    ret
+
+; Handler RCX to a gate: RAX its low, RCX its high half. Changes RDX.
+.low_half:
+    movzx eax, cx               ; APM volume 2, "Gate Descriptors in Long Mode"
+    or eax, SEL_CODE64 << 16
+    shr rcx, 16
+    movzx edx, cx
+    shl rdx, 48
+    or rax, rdx
+    mov edx, GATE_INTERRUPT
+    shl rdx, 32
+    or rax, rdx
+    shr rcx, 16
+    ret
+
+; A tick of the timer that watches this update, or another CPU that saw the deadline pass: it leads
+; back only when it has by both copies, so that a bit that has flipped in one ends no good update.
+; (Checksums are way_back_find()'s.) The timer is started anew, as watchdog.c does after each tick.
+early_nmi:
+    PUSHES rax, rcx, rdx
+    mov rax, entry_mark
+    cmp dword [rax], LU_BACK_MAGIC
+    jne entry64.stop
+    mov rcx, entry_handover
+    mov ecx, [rcx]
+    rdtsc
+    shl rdx, 32
+    or rax, rdx
+    mov rdx, [rcx + HANDOVER_DEADLINE]
+    dec rdx                     ; 0, no deadline, becomes the latest
+    cmp rax, rdx
+    jbe .tick
+    mov rdx, [rcx + HANDOVER_DEADLINE_2]
+    dec rdx
+    cmp rax, rdx
+    ja early_fault
+.tick:
+    mov al, PIT_CH0_RATE
+    out PIT_MODE, al
+    xor eax, eax
+    out PIT_CH0, al
+    out PIT_CH0, al
+    POPS rax, rcx, rdx
+    iretq
+
+; A fault before there is a handler: back to 32-bit mode and to the tables that were there on entry,
+; which lead the way back (relocator.asm), and a fault again. A boot loader has left none: stop.
+early_fault:
+    mov rax, entry_mark
+    cmp dword [rax], LU_BACK_MAGIC
+    jne entry64.stop
+    mov rax, entry_base
+    mov ebp, [rax]
+    lea rax, [rbp + early_fault32 - BOOT_PA]
+    push SEL_CODE32
+    push rax
+    retfq
+
+bits 32
+early_fault32:
+    mov eax, cr0
+    and eax, ~CR0_PG
+    mov cr0, eax
+    mov ecx, MSR_EFER
+    rdmsr
+    and eax, ~EFER_LME
+    wrmsr
+    xor eax, eax
+    mov cr4, eax
+    lea esp, [PHYS(boot_stack_top)]
+    lgdt [PHYS(entry_gdtr)]
+    lidt [PHYS(entry_idtr)]
+    ud2
+bits 64
+
+early_idtr:
+    dw EXCEPTIONS * 16 - 1
+    dq early_idt
+
 align 8
 early_gdt:
     dq 0
     dq 0x00af9b000000ffff       ; SEL_CODE64
     dq 0x00cf93000000ffff       ; SEL_DATA
-    dq 0x00cf9b000000ffff       ; 32-bit code, for the trampoline
+    dq 0x00cf9b000000ffff       ; SEL_CODE32
 .end:
 
 msg_magic: db "molt: not started by a multiboot2 loader", 13, 10, 0
@@ -246,13 +393,21 @@ ap_start:
 
 section .bss
 alignb 4096
+global early_pml4
 early_pml4:       resb 4096
 early_pdpt_low:   resb 4096
 early_pd_low:     resb 4 * 4096
 early_pdpt_image: resb 4096
 early_pd_image:   resb 4096
 early_pt_image:   resb 4096
+alignb 16
+early_idt:        resq 2 * EXCEPTIONS
 entry_stamp:      resq 1
+entry_mark:       resd 1
+entry_handover:   resd 1
+entry_base:       resd 1          ; where the image lies
+entry_gdtr:       resb 8          ; limit, 32-bit base: of whoever has come here
+entry_idtr:       resb 8
 global early_gdtr
 early_gdtr:       resb 8          ; limit, 32-bit base
 early_far:        resb 8          ; offset, selector

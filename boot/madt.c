@@ -71,26 +71,40 @@ static int open_table(const struct madt_reader *reader, paddr_t pa, const char *
     return table_sums_up(reader, out) ? 0 : -EINVAL;
 }
 
+static void name_cpu(const struct madt_reader *reader, uint32_t apic_id)
+{
+    if (reader->cpu != NULL) {
+        reader->cpu(apic_id, reader->arg);
+    }
+}
+
 /* One structure, of which `n` bytes are there. */
 static void name_one(const struct madt_reader *reader, const uint8_t *entry, size_t n)
 {
     struct acpi_madt_lapic lapic;
     struct acpi_madt_x2apic x2apic;
     struct acpi_madt_ioapic ioapic;
+    struct acpi_madt_override override;
 
     if (entry[0] == ACPI_MADT_LAPIC && n >= sizeof(lapic)) {
         memcpy(&lapic, entry, sizeof(lapic));
         if ((lapic.flags & ACPI_MADT_ENABLED) && lapic.apic_id != APIC_BROADCAST) {
-            reader->cpu(lapic.apic_id, reader->arg);
+            name_cpu(reader, lapic.apic_id);
         }
     } else if (entry[0] == ACPI_MADT_X2APIC && n >= sizeof(x2apic)) {
         memcpy(&x2apic, entry, sizeof(x2apic));
         if ((x2apic.flags & ACPI_MADT_ENABLED) && x2apic.apic_id != X2APIC_BROADCAST) {
-            reader->cpu(x2apic.apic_id, reader->arg);
+            name_cpu(reader, x2apic.apic_id);
         }
-    } else if (entry[0] == ACPI_MADT_IOAPIC && n >= sizeof(ioapic)) {
+    } else if (entry[0] == ACPI_MADT_IOAPIC && n >= sizeof(ioapic) && reader->ioapic != NULL) {
         memcpy(&ioapic, entry, sizeof(ioapic));
-        reader->ioapic(ioapic.address, reader->arg);
+        reader->ioapic(ioapic.address, ioapic.gsi_base, reader->arg);
+    } else if (entry[0] == ACPI_MADT_OVERRIDE && n >= sizeof(override) &&
+               reader->override != NULL) {
+        memcpy(&override, entry, sizeof(override));
+        if (override.bus == ACPI_MADT_BUS_ISA) {
+            reader->override(override.irq, override.gsi, override.flags, reader->arg);
+        }
     }
 }
 
@@ -164,4 +178,68 @@ int madt_walk(const uint8_t *rsdp, size_t bytes, const struct madt_reader *reade
         return find_madt(reader, &table, sizeof(root.rsdt), why);
     }
     return refuse(why, "RSDT and XSDT damaged");
+}
+
+/* ---- an interrupt of the ISA bus ---- */
+
+struct wanted_pin {
+    uint8_t irq;
+    uint32_t gsi;
+    uint16_t flags;
+    bool found; /* an I/O APIC whose pins begin at gsi or below */
+    paddr_t ioapic;
+    uint32_t gsi_base;
+};
+
+static void note_override(uint8_t irq, uint32_t gsi, uint16_t flags, void *arg)
+{
+    struct wanted_pin *w = arg;
+
+    if (irq == w->irq) {
+        w->gsi = gsi;
+        w->flags = flags;
+    }
+}
+
+static void note_ioapic(paddr_t pa, uint32_t gsi_base, void *arg)
+{
+    struct wanted_pin *w = arg;
+
+    if (gsi_base <= w->gsi && (!w->found || gsi_base > w->gsi_base)) {
+        w->found = true;
+        w->ioapic = pa;
+        w->gsi_base = gsi_base;
+    }
+}
+
+int madt_isa_pin(const uint8_t *rsdp, size_t bytes,
+                 bool (*read)(paddr_t pa, void *to, size_t bytes), uint8_t irq,
+                 struct madt_pin *pin, const char **why)
+{
+    struct wanted_pin w = {.irq = irq, .gsi = irq};
+    /* Two walks: an override may stand behind the I/O APIC that it leads to. */
+    struct madt_reader overrides = {.read = read, .override = note_override, .arg = &w};
+    struct madt_reader ioapics = {.read = read, .ioapic = note_ioapic, .arg = &w};
+    int rc = madt_walk(rsdp, bytes, &overrides, why);
+
+    if (rc == 0) {
+        rc = madt_walk(rsdp, bytes, &ioapics, why);
+    }
+    if (rc == -ENOENT) {
+        *why = "no ACPI MADT";
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    if (!w.found) {
+        *why = "no I/O APIC has the interrupt";
+        return -ENOENT;
+    }
+    *pin = (struct madt_pin){
+        .ioapic = w.ioapic,
+        .pin = w.gsi - w.gsi_base,
+        .active_low = (w.flags & ACPI_MADT_POLARITY) == ACPI_MADT_ACTIVE_LOW,
+        .level = (w.flags & ACPI_MADT_TRIGGER) == ACPI_MADT_LEVEL,
+    };
+    return 0;
 }

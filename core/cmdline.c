@@ -2,7 +2,7 @@
 /*
  * Command line options, walked where they stand.
  *
- * No state.  Host test: tests/host/test_cmdline.c
+ * State: what cmdline_learn() has seen.  Host test: tests/host/test_cmdline.c
  */
 #include "hv/cmdline.h"
 
@@ -58,12 +58,54 @@ static bool word_is(struct str_span word, const char *key, struct str_span *valu
     return true;
 }
 
+/* Of the line that was learnt: a bit for the first letter and length of each word's key. */
+static struct {
+    const char *line;
+    uint64_t keys;
+} learnt;
+
+static uint64_t key_bit(const char *key, size_t len)
+{
+    return BIT(((unsigned char)key[0] + 7 * len) % 64);
+}
+
+static size_t key_length(struct str_span word)
+{
+    size_t n = 0;
+
+    while (n < word.len && word.s[n] != '=') {
+        n++;
+    }
+    return n;
+}
+
+void cmdline_learn(const char *cmdline)
+{
+    const char *cursor = cmdline;
+    struct str_span word;
+
+    learnt.line = cmdline;
+    learnt.keys = 0;
+    while (cmdline_word(&cursor, &word)) {
+        learnt.keys |= key_bit(word.s, key_length(word));
+    }
+}
+
+/* False: the line has no such word. True: it has to be walked. */
+static bool may_have(const char *cmdline, const char *key)
+{
+    return cmdline != learnt.line || (learnt.keys & key_bit(key, strlen(key)));
+}
+
 bool cmdline_get(const char *cmdline, const char *key, struct str_span *value)
 {
     struct str_span word;
     struct str_span v;
     bool found = false;
 
+    if (!may_have(cmdline, key)) {
+        return false;
+    }
     while (cmdline_word(&cmdline, &word)) {
         if (word_is(word, key, &v)) {
             *value = v;
@@ -113,6 +155,22 @@ static int parse_digits(struct str_span text, unsigned int base, uint64_t *out)
         }
     }
     *out = v;
+    return 0;
+}
+
+int parse_hex(struct str_span text, uint8_t *out, size_t bytes)
+{
+    uint64_t byte;
+
+    if (text.len != 2 * bytes) {
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < bytes; i++) {
+        if (parse_digits((struct str_span){text.s + 2 * i, 2}, 16, &byte) != 0) {
+            return -EINVAL;
+        }
+        out[i] = (uint8_t)byte;
+    }
     return 0;
 }
 
@@ -234,6 +292,9 @@ int cmdline_badpage_next(const char **cursor, mfn_t *start, mfn_t *end, struct s
     struct str_span word;
     struct str_span item;
 
+    if (!may_have(*cursor, BADPAGE)) {
+        return 0;
+    }
     /* A cursor at a comma stands inside a list; elsewhere it stands between words. Only the item
      * itself is looked at: lists are long. */
     if (**cursor == ',') {

@@ -4,20 +4,25 @@
  */
 #include "hv/commands.h"
 
+#include "hv/audit.h"
 #include "hv/cmdline.h"
 #include "hv/console.h"
 #include "hv/domctl.h"
 #include "hv/exit.h"
 #include "hv/hvm.h"
+#include "hv/log.h"
 #include "hv/lu.h"
 #include "hv/machine.h"
 #include "hv/memory.h"
 #include "hv/modules.h"
 #include "hv/printk.h"
+#include "hv/recorder.h"
+#include "hv/seam.h"
 #include "hv/slab.h"
 #include "hv/time.h"
 
 #define ULL(x) ((unsigned long long)(x))
+#define LOG_LINES 20U
 
 static void cmd_help(struct str_span arg);
 
@@ -65,10 +70,31 @@ static void cmd_exits(struct str_span arg)
     }
 }
 
+/* What molt leaves alone is all that is not RAM. */
+static void print_memory_map(void)
+{
+    for (size_t i = 0; i < memory_map.nr; i++) {
+        const struct e820_range *r = &memory_map.ranges[i];
+
+        printk("memory: 0x%llx-0x%llx %s type=%u", (unsigned long long)r->start,
+               (unsigned long long)r->end, r->type == E820_RAM ? "RAM" : "firmware", r->type);
+    }
+}
+
 static void cmd_memory(struct str_span arg)
 {
-    (void)arg;
+    if (span_eq(arg, "map")) {
+        print_memory_map();
+    }
     (void)memory_account();
+}
+
+static void cmd_audit(struct str_span arg)
+{
+    struct hc_audit found;
+
+    (void)arg;
+    (void)!audit_print(&found);
 }
 
 static void cmd_digest(struct str_span arg)
@@ -92,6 +118,10 @@ static void cmd_status(struct str_span arg)
            ULL(r.base), ULL(r.base + r.size), ULL(r.required >> 10));
     printk("status: updates=%llu refused=%llu last blackout=%llu cycles (%llu us)", ULL(s.updates),
            ULL(s.refused), ULL(s.blackout), ULL(s.blackout * 1000 / tsc_khz));
+    if (s.backs != 0) {
+        printk("status: came back from %llu updates that failed, last blackout=%llu cycles",
+               ULL(s.backs), ULL(s.back_blackout));
+    }
     printk("status: loaded: %s%s%.12s%s%s", s.state == HC_LU_LOADED ? s.loaded_version : "nothing",
            s.state == HC_LU_LOADED ? "/" : "", s.loaded_build_id,
            s.reason[0] != '\0' ? ", last refusal: " : "", s.reason);
@@ -200,10 +230,29 @@ static void cmd_stat(struct str_span arg)
     kfree(s);
 }
 
+static void cmd_log(struct str_span arg)
+{
+    uint64_t lines = LOG_LINES;
+
+    if (arg.len != 0 && parse_size(arg, &lines) != 0) {
+        printk("log: \"%.*s\" is no number", (int)arg.len, arg.s);
+        return;
+    }
+    log_print(lines, recorder_next());
+}
+
 static void cmd_quit(struct str_span arg)
 {
     (void)arg;
     machine_end(true);
+}
+
+static void cmd_reset(struct str_span arg)
+{
+    (void)arg;
+    printk("reset: the guests are lost");
+    console_drain();
+    machine_reset();
 }
 
 static const struct command {
@@ -220,11 +269,14 @@ static const struct command {
     {"resume", "turns again", cmd_resume},
     {"destroy", "end domain NAME and give back its memory", cmd_destroy},
     {"console", "the keyboard for domain NAME", cmd_console},
-    {"memory", "where every frame of memory is", cmd_memory},
+    {"memory", "where every frame is; memory map: what is RAM", cmd_memory},
+    {"audit", "does everybody agree on whose each frame is", cmd_audit},
     {"update", "replace the running image: by the other one, or by image N", cmd_update},
     {"images", "images to update to", cmd_images},
     {"status", "running image, region, last update", cmd_status},
     {"digest", "checksum of each domain's memory (slow)", cmd_digest},
+    {"log", "the last lines (20, or N) of the flight recorder", cmd_log},
+    {"reset", "reset the machine at once, guests and all", cmd_reset},
     {"quit", "end the run", cmd_quit},
 };
 

@@ -13,6 +13,7 @@
 #include "hv/printk.h"
 #include "hv/seam.h"
 #include "hv/string.h"
+#include "hv/time.h"
 
 #define RING_BYTES 65536U   /* a power of two */
 #define GUEST_RESERVE 8192U /* kept for molt's own lines */
@@ -20,6 +21,7 @@
 #define KEY_BACKSPACE 0x08
 #define KEY_DELETE 0x7f
 #define EDIT_MAX CONSOLE_EDIT_MAX
+#define HOLD_MS 1000U
 #define ECHO_ROOM 64U /* more than a key's echo and the end of a line */
 #define LINE_ROOM (VUART_LINE + DOMAIN_NAME_MAX + 8U)
 #define OPEN_NONE 0U
@@ -91,6 +93,11 @@ void console_line(const char *text, size_t len)
 static bool guests_have_room(void)
 {
     return room() >= GUEST_RESERVE + LINE_ROOM;
+}
+
+bool console_has_own_room(void)
+{
+    return room() >= GUEST_RESERVE / 2;
 }
 
 bool console_has_room(const struct domain *d)
@@ -270,16 +277,35 @@ static void input_key(int key)
     }
     d = focus != CONSOLE_FOCUS_MOLT ? domain_find(focus) : NULL;
     if (d != NULL) {
-        (void)vuart_input(d, (uint8_t)key); /* a full FIFO overruns, as the real one does */
+        (void)vuart_input(d, (uint8_t)key); /* see held_up() */
     } else {
         focus = CONSOLE_FOCUS_MOLT;
         edit_key(key);
     }
 }
 
+/*
+ * A guest that is slow to read keeps what is typed waiting in the port. For a while: then its FIFO
+ * overruns, as a real one would, so that Ctrl-A gets through to leave it.
+ */
+static bool held_up(void)
+{
+    static uint64_t since; /* host TSC; 0: there is room */
+    const struct domain *d = focus != CONSOLE_FOCUS_MOLT && !escape ? domain_find(focus) : NULL;
+
+    if (d == NULL || vuart_room(d) != 0) {
+        since = 0;
+        return false;
+    }
+    if (since == 0) {
+        since = tsc_read();
+    }
+    return tsc_read() - since < ms_to_tsc(HOLD_MS);
+}
+
 void console_poll(void)
 {
-    int key = serial_get();
+    int key = held_up() ? -1 : serial_get();
 
     if (key >= 0) {
         input_key(key);
@@ -329,14 +355,16 @@ void console_pending(struct console_piece pieces[2])
 void console_restore(const uint8_t *bytes, size_t len, uint16_t new_focus)
 {
     size_t own = (size_t)(head - tail);
+    size_t from, n;
 
     len = MIN(len, RING_BYTES - own);
     for (size_t i = own; i-- > 0;) { /* what was printed since boot moves back */
         ring[(tail + len + i) & (RING_BYTES - 1)] = ring[(tail + i) & (RING_BYTES - 1)];
     }
-    for (size_t i = 0; i < len; i++) {
-        ring[(tail + i) & (RING_BYTES - 1)] = bytes[i];
-    }
+    from = tail & (RING_BYTES - 1);
+    n = MIN(len, RING_BYTES - from);
+    memcpy(&ring[from], bytes, n);
+    memcpy(ring, bytes + n, len - n);
     head += len;
     focus = new_focus;
     prompting = new_focus == CONSOLE_FOCUS_MOLT ? prompting : true;

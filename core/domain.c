@@ -185,6 +185,9 @@ static bool reap(struct domain *d)
         buddy_free(e.mfn, e.order);
     }
     extent_map_free(&d->extents);
+    if (!fresh_free_slice(&d->fresh)) {
+        return false;
+    }
     output_free(&d->output);
     unlink_domain(d);
     kfree(d);
@@ -224,8 +227,8 @@ void domain_destroy(struct domain *d)
 }
 
 /* Host address of guest-physical gpa, and how many bytes from there lie side by side (at most len);
- * NULL outside the memory. */
-static void *guest_run(const struct domain *d, uint64_t gpa, uint64_t len, uint64_t *run)
+ * NULL outside the memory, or when what is fresh of it stays so. */
+static void *guest_run(struct domain *d, uint64_t gpa, uint64_t len, uint64_t *run)
 {
     const struct extent *e = extent_map_find(&d->extents, gfn_from(gpa >> PAGE_SHIFT));
     uint64_t offset;
@@ -235,11 +238,14 @@ static void *guest_run(const struct domain *d, uint64_t gpa, uint64_t len, uint6
     }
     offset = gpa - (e->gfn.v << PAGE_SHIFT);
     *run = MIN(len, (BIT(e->order) << PAGE_SHIFT) - offset);
+    if (fresh_touch(d, gpa >> PAGE_SHIFT, ((gpa + *run - 1) >> PAGE_SHIFT) + 1) != 0) {
+        return NULL;
+    }
     return (uint8_t *)mfn_to_va(e->mfn) + offset;
 }
 
 /* Every byte of [gpa, gpa + len) is memory. */
-static bool guest_range_ok(const struct domain *d, uint64_t gpa, uint64_t len)
+static bool guest_range_ok(struct domain *d, uint64_t gpa, uint64_t len)
 {
     uint64_t end, run;
 

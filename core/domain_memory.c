@@ -7,24 +7,49 @@
  * Host test: tests/host/test_domain.c, tests/host/test_domctl.c
  */
 #include "hv/buddy.h"
+#include "hv/cmdline.h"
 #include "hv/domain.h"
 #include "hv/errno.h"
+#include "hv/printk.h"
 #include "hv/seam.h"
 
 #define LOW_MEMORY_END GIB(3) /* above it, up to 4 GiB, no memory */
 #define HIGH_MEMORY GIB(4)
 #define SLICE_EXTENTS 256U
 #define SLICE_FRAMES 512U
+#define FRESH_COST 2U /* of SLICE_FRAMES: an extent that is only noted */
+/* Memory below is zeroed at once, what comes after that when it is touched: most guests never have
+ * to wait for that, and every image can take them over. */
+#define ZEROED_AHEAD MIB(256)
 
 uint64_t domain_memory_end(uint64_t bytes)
 {
     return bytes < LOW_MEMORY_END ? bytes : HIGH_MEMORY + (bytes - LOW_MEMORY_END);
 }
 
+/* Of the extents of memory that is added. */
+static unsigned int largest_order = MAX_ORDER;
+
+void domain_memory_init(const char *cmdline)
+{
+    struct str_span v;
+    uint64_t order;
+
+    largest_order = MAX_ORDER;
+    if (!cmdline_get(cmdline, "extent_order", &v)) {
+        return;
+    }
+    if (parse_size(v, &order) != 0 || order > MAX_ORDER) {
+        printk("command line: extent_order= is not 0 to %u: ignored", MAX_ORDER);
+        return;
+    }
+    largest_order = (unsigned int)order;
+}
+
 /* Largest order allowed at gfn for `frames` more frames. */
 static unsigned int fitting_order(uint64_t gfn, uint64_t frames)
 {
-    unsigned int order = MAX_ORDER;
+    unsigned int order = largest_order;
 
     while (order > 0 && (!is_aligned(gfn, BIT(order)) || BIT(order) > frames)) {
         order--;
@@ -123,16 +148,38 @@ void domain_settle(void)
     }
 }
 
+/* How much of the extent that domain_clean() is at is left to be zeroed when it is touched: all
+ * from d->clean_frame on, or nothing yet. */
+static uint64_t leave_fresh(struct domain *d, const struct extent *e)
+{
+    uint64_t gfn = e->gfn.v + d->clean_frame;
+    bool late = gfn >= ZEROED_AHEAD >> PAGE_SHIFT && e->order >= FRESH_UNIT_ORDER &&
+                is_aligned(gfn, BIT(FRESH_UNIT_ORDER));
+
+    /* Out of memory for that: it is zeroed now. */
+    return late && fresh_add(&d->fresh, gfn, e->gfn.v + BIT(e->order)) == 0
+               ? BIT(e->order) - d->clean_frame
+               : 0;
+}
+
 bool domain_clean(struct domain *d)
 {
     uint64_t left = SLICE_FRAMES;
 
+    if (d->clean_extent == 0 && d->clean_frame == 0) {
+        fresh_free(&d->fresh);
+    }
     while (left > 0 && d->clean_extent < d->extents.nr) {
         const struct extent *e = &d->extents.items[d->clean_extent];
-        uint64_t n = MIN(left, BIT(e->order) - d->clean_frame);
+        uint64_t n = leave_fresh(d, e);
 
-        frames_zero(mfn_from(e->mfn.v + d->clean_frame), n);
-        left -= n;
+        if (n != 0) {
+            left -= MIN(left, FRESH_COST);
+        } else {
+            n = MIN(left, BIT(e->order) - d->clean_frame);
+            frames_zero(mfn_from(e->mfn.v + d->clean_frame), n);
+            left -= n;
+        }
         d->clean_frame += n;
         if (d->clean_frame == BIT(e->order)) {
             d->clean_extent++;

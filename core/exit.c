@@ -156,13 +156,16 @@ static void do_cr_write(struct vcpu *v, const struct hvm_exit *exit)
     hvm->skip(v, exit->insn_length);
 }
 
-/* EPT or NPT violation: maps the largest leaf that the domain's extents allow. */
+/* EPT or NPT violation: maps the largest leaf that the domain's extents allow, but nothing fresh
+ * beyond the unit of the access. */
 static void do_stage2(struct vcpu *v, const struct hvm_exit *exit)
 {
     struct domain *d = v->domain;
     gfn_t gfn = gfn_from(exit->stage2.gpa >> PAGE_SHIFT);
+    uint64_t gib = align_down(gfn.v, BIT(ORDER_1G));
+    bool fresh = fresh_any(&d->fresh, gib, gib + BIT(ORDER_1G));
     mfn_t mfn;
-    int order = extent_map_leaf(&d->extents, gfn, MAX_ORDER, &mfn);
+    int order = extent_map_leaf(&d->extents, gfn, fresh ? FRESH_UNIT_ORDER : MAX_ORDER, &mfn);
 
     if (order < 0) {
         if (mmio_handle(v, exit)) {
@@ -176,7 +179,8 @@ static void do_stage2(struct vcpu *v, const struct hvm_exit *exit)
         return;
     }
     gfn.v = align_down(gfn.v, BIT(order));
-    if (hvm->map(d, gfn, mfn, (unsigned int)order) != 0) {
+    if (fresh_touch(d, gfn.v, gfn.v + BIT(order)) != 0 ||
+        hvm->map(d, gfn, mfn, (unsigned int)order) != 0) {
         domain_stop(d, "out of memory for nested page tables");
     }
 }

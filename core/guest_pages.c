@@ -39,7 +39,8 @@ static int walk(struct domain *d, const struct guest_pages *p,
             mfn_t mfn;
             int rc;
 
-            if (extent_map_leaf(&d->extents, gfn_from(gfns[k]), ORDER_4K, &mfn) < 0) {
+            if (extent_map_leaf(&d->extents, gfn_from(gfns[k]), ORDER_4K, &mfn) < 0 ||
+                fresh_touch(d, gfns[k], gfns[k] + 1) != 0) {
                 return -EFAULT;
             }
             rc = fn(area, i + k, mfn);

@@ -10,6 +10,7 @@
 #include "hv/exit.h"
 #include "hv/hvm.h"
 #include "hv/printk.h"
+#include "hv/string.h"
 #include "hw/x86.h"
 
 #define PF_PRESENT 1U
@@ -279,7 +280,7 @@ int guest_span_find(struct vcpu *v, uint64_t linear, enum guest_access access, b
 
 static int outside(struct vcpu *v, uint64_t gpa)
 {
-    domain_stop(v->domain, "string I/O with guest-physical 0x%llx outside its memory",
+    domain_stop(v->domain, "operand at guest-physical 0x%llx outside its memory",
                 (unsigned long long)gpa);
     return -EFAULT;
 }
@@ -308,4 +309,31 @@ int guest_span_write(struct vcpu *v, const struct guest_span *span, const void *
         }
     }
     return 0;
+}
+
+void guest_insn_fetch(struct vcpu *v, const struct hvm_exit *exit, struct guest_insn *out)
+{
+    uint64_t linear = hvm->reg_get(v, HVM_REG_CS_BASE) + exit->rip;
+
+    *out = (struct guest_insn){.n = exit->nr_bytes};
+    if (exit->nr_bytes != 0) {
+        memcpy(out->bytes, exit->bytes, exit->nr_bytes);
+        return;
+    }
+    while (out->n < INSN_MAX) {
+        uint64_t gpa, at = linear + out->n;
+        size_t run;
+
+        at = exit->code64 ? at : (uint32_t)at;
+        run = MIN(INSN_MAX - out->n, PAGE_SIZE - at % PAGE_SIZE);
+        if (guest_walk(v, at, GUEST_FETCH, exit->cpl == 3, &gpa, &out->error) != 0) {
+            out->faulted = true;
+            out->linear = at;
+            break;
+        }
+        if (domain_read(v->domain, gpa, out->bytes + out->n, run) != 0) {
+            break;
+        }
+        out->n += run;
+    }
 }

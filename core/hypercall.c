@@ -2,15 +2,20 @@
 /*
  * Hypercalls: one table, two ways in, results to guest memory. docs/HYPERCALLS.md
  */
+#include "hv/audit.h"
+#include "hv/buddy.h"
 #include "hv/domctl.h"
 #include "hv/errno.h"
 #include "hv/exit.h"
+#include "hv/fault.h"
+#include "hv/log.h"
 #include "hv/lu.h"
 #include "hv/machine.h"
 #include "hv/sched.h"
 #include "hv/seam.h"
 #include "hv/string.h"
 #include "hv/time.h"
+#include "public/fault.h"
 #include "public/hypercall.h"
 
 _Static_assert(EPERM == HC_EPERM && ENOENT == HC_ENOENT && E2BIG == HC_E2BIG &&
@@ -73,26 +78,44 @@ static int64_t do_lu_region(struct vcpu *v)
     return give(v, &r, sizeof(r));
 }
 
+/* The time counts as the caller's own: the others' turns come as if it had hashed by itself. */
+static int64_t load_slice(struct vcpu *v, const struct lu_source *source)
+{
+    char why[LU_REASON_MAX];
+    uint64_t start = tsc_read();
+    int rc;
+
+    if (!buddy_opened()) { /* after an update: soon */
+        return HYPERCALL_RESTART;
+    }
+    rc = lu_load_slice(source, why);
+    v->vruntime += tsc_read() - start;
+    return rc == LU_AGAIN ? HYPERCALL_RESTART : rc;
+}
+
 static int64_t do_lu_load(struct vcpu *v)
 {
     char why[LU_REASON_MAX];
     struct hc_lu_load args;
 
     if (v->gpr[GPR_RCX] < sizeof(args)) {
-        return lu_refuse(-EINVAL, why, "arguments of %llu bytes are too short",
+        return lu_refuse(-EINVAL, HC_LU_R_ARGUMENTS, why, "arguments of %llu bytes are too short",
                          (unsigned long long)v->gpr[GPR_RCX]);
     }
     if (domain_read(v->domain, v->gpr[GPR_RBX], &args, sizeof(args)) != 0) {
-        return lu_refuse(-EFAULT, why, "arguments outside the domain's memory");
+        return lu_refuse(-EFAULT, HC_LU_R_ARGUMENTS, why, "arguments outside the domain's memory");
     }
     switch (args.source) {
     case HC_LU_SOURCE_MODULE:
-        return lu_load_module(args.module, why);
+        return load_slice(v, &(struct lu_source){.module = args.module});
     case HC_LU_SOURCE_PAGES:
-        return lu_load_pages(v->domain, args.list, args.pages, args.bytes, why);
+        return load_slice(v, &(struct lu_source){.domain = v->domain,
+                                                 .list_gpa = args.list,
+                                                 .pages = args.pages,
+                                                 .bytes = args.bytes});
     default:
-        return lu_refuse(-EINVAL, why, "source %u is neither a module nor a page list",
-                         args.source);
+        return lu_refuse(-EINVAL, HC_LU_R_ARGUMENTS, why,
+                         "source %u is neither a module nor a page list", args.source);
     }
 }
 
@@ -111,6 +134,16 @@ static int64_t do_lu_status(struct vcpu *v)
     return give(v, &s, sizeof(s));
 }
 
+/* What it found is given in either case. */
+static int64_t do_lu_audit(struct vcpu *v)
+{
+    struct hc_audit found;
+    int rc = audit_print(&found);
+    int64_t given = give(v, &found, sizeof(found));
+
+    return given != 0 ? given : rc;
+}
+
 struct handler {
     uint64_t number;
     bool control; /* for the control domain only */
@@ -125,6 +158,8 @@ static const struct handler handlers[] = {
     {HC_LU_LOAD, true, do_lu_load},
     {HC_LU_EXEC, true, do_lu_exec},
     {HC_LU_STATUS, true, do_lu_status},
+    {HC_LU_AUDIT, true, do_lu_audit},
+    {HC_LU_LOG, true, log_call},
     {HC_DOM_LIST, true, domain_call},
     {HC_DOM_CREATE, true, domain_call},
     {HC_DOM_MEMORY, true, domain_call},
@@ -136,6 +171,7 @@ static const struct handler handlers[] = {
     {HC_DOM_STATS, true, domain_call},
     {HC_CONSOLE_READ, true, domain_call},
     {HC_CONSOLE_WRITE, true, domain_call},
+    FAULT_CALLS /* of test images */
 };
 
 int64_t hypercall(struct vcpu *v)

@@ -4,13 +4,15 @@
  *
  * SDM volume 2, "Instruction Format" (prefixes, ModRM, SIB, lengths) and appendix "Opcode Map". The
  * address of the operand is not computed: the exit that brings us here names it.
- * Bytes and device values are untrusted.  Host tests: tests/host/test_insn.c, _ref.c, _cpu.c
+ * Bytes and device values are untrusted.
+ * Host tests: tests/host/test_insn.c, _ref.c, _cpu.c, _capstone.c
  */
 #include "hv/insn.h"
 
 #include "hv/errno.h"
 #include "hv/vcpu.h"
 #include "hw/x86.h"
+#include "insn_priv.h"
 
 /* What an opcode is. */
 #define VALID 0x001U
@@ -77,20 +79,6 @@ static const struct opcode one_byte[256] = {
 
 #define ESCAPE_TWO_BYTE 0x0fU
 
-#define REX_W 8U
-#define REX_R 4U
-
-struct cursor {
-    const uint8_t *bytes;
-    size_t len;
-    unsigned int at;
-};
-
-struct prefixes {
-    bool operand_size, address_size, lock, rep, repne;
-    uint8_t rex;
-};
-
 static uint64_t size_mask(unsigned int bytes)
 {
     return bytes >= 8 ? ~UINT64_C(0) : BIT(bytes * 8) - 1;
@@ -103,126 +91,26 @@ static uint64_t sign_extend(uint64_t value, unsigned int bytes)
     return ((value & size_mask(bytes)) ^ sign) - sign;
 }
 
-/* The next bytes, little-endian; at most 8. Longer instructions than INSN_MAX raise #GP. */
-static int take(struct cursor *c, unsigned int bytes, uint64_t *value)
+/* ModRM and what follows it of a memory operand; *reg: ModRM.reg. */
+static int take_modrm(struct insn_cursor *c, unsigned int mode, const struct insn_prefixes *p,
+                      uint8_t *reg)
 {
-    uint64_t v = 0;
-
-    for (unsigned int i = 0; i < bytes; i++) {
-        if (c->at == INSN_MAX) {
-            return -EINVAL;
-        }
-        if (c->at == c->len) {
-            return -ENOSPC;
-        }
-        v |= (uint64_t)c->bytes[c->at++] << (8 * i);
-    }
-    *value = v;
-    return 0;
-}
-
-static int take_byte(struct cursor *c, uint8_t *byte)
-{
-    uint64_t v;
-    int rc = take(c, 1, &v);
-
-    if (rc == 0) {
-        *byte = (uint8_t)v;
-    }
-    return rc;
-}
-
-static bool legacy_prefix(struct prefixes *p, uint8_t byte)
-{
-    switch (byte) {
-    case 0x26: /* segments: the linear address is known already */
-    case 0x2e:
-    case 0x36:
-    case 0x3e:
-    case 0x64:
-    case 0x65:
-        return true;
-    case 0x66:
-        p->operand_size = true;
-        return true;
-    case 0x67:
-        p->address_size = true;
-        return true;
-    case 0xf0:
-        p->lock = true;
-        return true;
-    case 0xf2: /* the last one of these two counts */
-        p->repne = true;
-        p->rep = false;
-        return true;
-    case 0xf3:
-        p->rep = true;
-        p->repne = false;
-        return true;
-    default:
-        return false;
-    }
-}
-
-/* Prefixes, then the opcode's first byte. REX counts only if the opcode follows it at once. */
-static int take_prefixes(struct cursor *c, unsigned int mode, struct prefixes *p, uint8_t *opcode)
-{
-    for (;;) {
-        int rc = take_byte(c, opcode);
-
-        if (rc != 0) {
-            return rc;
-        }
-        if (legacy_prefix(p, *opcode)) {
-            p->rex = 0;
-        } else if (mode == 8 && (*opcode & 0xf0U) == 0x40) {
-            p->rex = *opcode;
-        } else {
-            return 0;
-        }
-    }
-}
-
-/* ModRM, SIB and displacement of a memory operand; *reg: ModRM.reg. */
-static int take_modrm(struct cursor *c, unsigned int address_size, uint8_t *reg)
-{
-    unsigned int displacement, mod, rm;
-    uint64_t ignored;
-    uint8_t modrm, sib;
-    int rc = take_byte(c, &modrm);
+    struct insn_memory ignored;
+    uint8_t modrm;
+    int rc = insn_take_byte(c, &modrm);
 
     if (rc != 0) {
         return rc;
     }
-    mod = modrm >> 6;
-    rm = modrm & 7U;
-    if (mod == 3) {
+    if (modrm >= 0xc0) {
         return -EINVAL; /* a register */
     }
-    displacement = mod == 1 ? 1 : mod == 2 ? MIN(address_size, 4U) : 0;
-    if (address_size == 2) {
-        if (mod == 0 && rm == 6) {
-            displacement = 2;
-        }
-    } else {
-        /* REX.B plays no part here: SDM volume 2, "Special Cases of REX Encodings". */
-        if (rm == 4) {
-            rc = take_byte(c, &sib);
-            if (rc != 0) {
-                return rc;
-            }
-            rm = sib & 7U; /* base 5 has the same exception as rm 5 */
-        }
-        if (mod == 0 && rm == 5) {
-            displacement = 4;
-        }
-    }
     *reg = modrm >> 3 & 7U;
-    return take(c, displacement, &ignored);
+    return insn_take_memory(c, mode, p, modrm, &ignored);
 }
 
 /* The entry for an opcode whose first byte is there; the second is taken here. */
-static int look_up(struct cursor *c, unsigned int mode, uint8_t first, struct opcode *entry,
+static int look_up(struct insn_cursor *c, unsigned int mode, uint8_t first, struct opcode *entry,
                    struct insn_mmio *insn)
 {
     uint8_t second;
@@ -230,7 +118,7 @@ static int look_up(struct cursor *c, unsigned int mode, uint8_t first, struct op
 
     *entry = one_byte[first];
     if (first == ESCAPE_TWO_BYTE) {
-        rc = take_byte(c, &second);
+        rc = insn_take_byte(c, &second);
         if (rc != 0) {
             return rc;
         }
@@ -267,7 +155,7 @@ static int take_operation(struct opcode *entry, uint8_t modrm_reg)
     return (entry->flags & DIGIT0) != 0 && modrm_reg != 0 ? -EINVAL : 0;
 }
 
-static void set_register(struct insn_mmio *insn, const struct prefixes *p, uint8_t modrm_reg)
+static void set_register(struct insn_mmio *insn, const struct insn_prefixes *p, uint8_t modrm_reg)
 {
     insn->reg = modrm_reg;
     if (insn->reg_size == 1 && p->rex == 0 && modrm_reg >= 4) {
@@ -279,7 +167,7 @@ static void set_register(struct insn_mmio *insn, const struct prefixes *p, uint8
     }
 }
 
-static int check_prefixes(const struct prefixes *p, struct insn_mmio *insn)
+static int check_prefixes(const struct insn_prefixes *p, struct insn_mmio *insn)
 {
     /* SDM volume 2, "LOCK": #UD but for a few with memory as the destination. */
     if (p->lock && !(insn->read && insn->write)) {
@@ -297,8 +185,8 @@ static int check_prefixes(const struct prefixes *p, struct insn_mmio *insn)
 
 int insn_decode_mmio(const uint8_t *bytes, size_t len, unsigned int mode, struct insn_mmio *out)
 {
-    struct cursor c = {bytes, len, 0};
-    struct prefixes p = {0};
+    struct insn_cursor c = {bytes, len, 0};
+    struct insn_prefixes p;
     struct insn_mmio insn = {0};
     struct opcode entry;
     uint8_t opcode, modrm_reg = 0;
@@ -309,7 +197,7 @@ int insn_decode_mmio(const uint8_t *bytes, size_t len, unsigned int mode, struct
     if (mode != 2 && mode != 4 && mode != 8) {
         return -EINVAL;
     }
-    rc = take_prefixes(&c, mode, &p, &opcode);
+    rc = insn_take_prefixes(&c, mode, &p, &opcode);
     if (rc != 0) {
         return rc;
     }
@@ -318,7 +206,7 @@ int insn_decode_mmio(const uint8_t *bytes, size_t len, unsigned int mode, struct
     if ((p.rex & REX_W) != 0) {
         insn.reg_size = 8;
     }
-    insn.address_size = (uint8_t)(!p.address_size ? mode : mode == 4 ? 2 : 4);
+    insn.address_size = (uint8_t)insn_address_size(mode, &p);
     rc = look_up(&c, mode, opcode, &entry, &insn);
     if (rc != 0) {
         return rc;
@@ -330,12 +218,12 @@ int insn_decode_mmio(const uint8_t *bytes, size_t len, unsigned int mode, struct
         insn.size = insn.reg_size;
     }
     if ((entry.flags & MODRM) != 0) {
-        rc = take_modrm(&c, insn.address_size, &modrm_reg);
+        rc = take_modrm(&c, mode, &p, &modrm_reg);
         if (rc == 0) {
             rc = take_operation(&entry, modrm_reg);
         }
     } else if ((entry.flags & MOFFS) != 0) {
-        rc = take(&c, insn.address_size, &value);
+        rc = insn_take(&c, insn.address_size, &value);
     }
     if (rc != 0) {
         return rc;
@@ -346,7 +234,7 @@ int insn_decode_mmio(const uint8_t *bytes, size_t len, unsigned int mode, struct
     insn.immediate = (entry.flags & (IMM8 | IMMZ)) != 0;
     if (insn.immediate) {
         immediate = (entry.flags & IMM8) != 0 ? 1 : MIN(insn.size, 4U);
-        rc = take(&c, immediate, &value);
+        rc = insn_take(&c, immediate, &value);
         if (rc != 0) {
             return rc;
         }

@@ -5,6 +5,7 @@
 #include "hv/lock.h"
 
 #include "hv/percpu.h"
+#include "hv/seam.h"
 #include "hv/smp.h"
 #include "hv/spinlock.h"
 #include "hv/vmap.h"
@@ -35,8 +36,11 @@ void cpu_join(void)
 {
     struct percpu **link = &cpu_list;
 
-    while (*link != NULL) {
-        link = &(*link)->next;
+    this_cpu()->online_tsc = tsc_read();
+    for (; *link != NULL; link = &(*link)->next) {
+        if (*link == this_cpu()) {
+            return; /* back from a failed update */
+        }
     }
     this_cpu()->next = NULL;
     *link = this_cpu();

@@ -19,6 +19,7 @@
 enum end_policy { END_ALL, END_CONTROL, END_NEVER };
 
 static enum end_policy policy;
+static enum panic_policy panic_policy;
 static bool digests;
 static bool shutdown_requested;
 static uint64_t shutdown_deadline;
@@ -47,10 +48,30 @@ static void read_autoupdate(struct str_span v)
     }
 }
 
+static void read_panic(struct str_span v)
+{
+    panic_policy = PANIC_OFF;
+    if (span_eq(v, "reset")) {
+        panic_policy = PANIC_RESET;
+    } else if (span_eq(v, "halt")) {
+        panic_policy = PANIC_HALT;
+    } else if (!span_eq(v, "off")) {
+        printk("command line: panic= is off, halt or reset; taking off");
+    }
+}
+
+enum panic_policy machine_panic_policy(void)
+{
+    return panic_policy;
+}
+
 void machine_init(const char *cmdline)
 {
     struct str_span v;
 
+    if (cmdline_get(cmdline, "panic", &v)) {
+        read_panic(v);
+    }
     policy = END_ALL;
     if (cmdline_get(cmdline, "end", &v)) {
         if (span_eq(v, "control")) {
@@ -66,6 +87,7 @@ void machine_init(const char *cmdline)
         read_autoupdate(v);
     }
     auto_next = tsc_read() + ms_to_tsc(auto_interval_ms);
+    domain_memory_init(cmdline);
 }
 
 void machine_booted(uint64_t entered_tsc)
@@ -118,17 +140,37 @@ void machine_domain_ended(const struct domain *d)
     }
 }
 
+static bool has_ended(const struct domain *d)
+{
+    return d->state == DOMAIN_EXITED || d->state == DOMAIN_STOPPED;
+}
+
+/* The end waits for it. Asked to finish, those that get no turns cannot. */
+static bool holds_up(const struct domain *d)
+{
+    return !has_ended(d) &&
+           !(shutdown_requested && (d->state == DOMAIN_PAUSED || d->state == DOMAIN_NEW));
+}
+
+static void report_unfinished(void)
+{
+    for_each_domain(d) {
+        if (holds_up(d)) {
+            printk("end: domain %s still runs %u ms after the request to finish", d->name,
+                   SHUTDOWN_GRACE_MS);
+        }
+    }
+}
+
 static void end_if_over(void)
 {
     bool any = false, running = false, ok = true;
 
     for_each_domain(d) {
-        bool ended = d->state == DOMAIN_EXITED || d->state == DOMAIN_STOPPED;
+        bool ended = has_ended(d);
 
         any = true;
-        /* Asked to finish, those that get no turns cannot. */
-        running |= !ended &&
-                   !(shutdown_requested && (d->state == DOMAIN_PAUSED || d->state == DOMAIN_NEW));
+        running |= holds_up(d);
         ok &= !ended || (d->state == DOMAIN_EXITED && d->exit_code == 0);
     }
     if (policy == END_NEVER || !any) {
@@ -138,7 +180,7 @@ static void end_if_over(void)
         return;
     }
     if (running && hvm != NULL) {
-        printk("end: domains still run after %u ms", SHUTDOWN_GRACE_MS);
+        report_unfinished();
     }
     machine_end(ok);
 }

@@ -9,6 +9,7 @@
 #include "hv/cmdline.h"
 #include "hv/console.h"
 #include "hv/domctl.h"
+#include "hv/fault.h"
 #include "hv/guest_load.h"
 #include "hv/hvm.h"
 #include "hv/lock.h"
@@ -90,16 +91,17 @@ static void let_cpus_in(void)
 
 static void cold_start(const struct boot_info *info)
 {
-    modules_claim(info);
     while (!buddy_open_step(~0U)) {
     }
+    recorder_make();
     phase = "boot: virtualization";
     tsc_khz = tsc_calibrate_khz();
     wallclock_init();
-    hvm_init();
+    hvm_init(info->cmdline);
     sched_init(info->cmdline);
     cpus_expected = 1 + cpus_start(info);
     machine_init(info->cmdline);
+    lu_report_policy();
     phase = "boot: guests";
     guests_create(info);
     modules_keep_images(info);
@@ -112,46 +114,70 @@ static void cold_start(const struct boot_info *info)
 static void update_start(const struct boot_info *info)
 {
     lu_check();
+    FAULT_POINT("new.machine.before");
     machine_init(info->cmdline);
-    hvm_init();
+    FAULT_POINT("new.hvm.before");
+    hvm_init(info->cmdline);
+    FAULT_POINT("new.hvm.after");
     sched_init(info->cmdline);
+    FAULT_POINT("new.sched.after");
     lu_adopt();
 }
 
-void hv_main(uint32_t magic, uint32_t info_pa, uint64_t entry_tsc, uint32_t loaded_pa)
+void hv_main(uint32_t info_pa, uint64_t entry_tsc, uint32_t loaded_pa, uint32_t handover_pa)
 {
     struct boot_info info;
     struct lu_region region;
     unsigned int arena;
     const char *why = "";
 
-    (void)magic; /* checked by boot/entry.asm */
     image_pa = loaded_pa;
+    FAULT_INIT(pa_to_direct(info_pa));
+    lu_entered(handover_pa);
+    FAULT_POINT("new.takeover.before");
+    FAULT_POINT("new.traps.before");
     traps_init();
+    FAULT_POINT("new.traps.after");
+    FAULT_POINT("new.cpu.before");
     cpu_init();
+    FAULT_POINT("new.cpu.after");
     hv_lock();
     cpu_join();
     serial_init();
+    FAULT_POINT("new.information.before");
     if (mb2_parse(pa_to_direct(info_pa), MB2_INFO_MAX, &info, &why) != 0) {
         panic("boot: %s", why);
     }
+    cmdline_learn(info.cmdline);
+    FAULT_POINT("new.place.before");
     arena = place_image(&info, info_pa, entry_tsc, &region);
+    FAULT_POINT("new.place.after");
     lu_init(&info, &region, arena, entry_tsc);
+    FAULT_POINT("new.init.after");
 
     phase = "boot: memory";
     arena_init(&info, info_pa, &region, arena);
+    FAULT_POINT("new.memory.before");
     memory_init(&info, &region);
+    FAULT_POINT("new.paging.before");
     if (paging_init(&memory_map) != 0 || vmap_init() != 0) {
         panic("memory: the arena is too small for page tables; give a larger liveupdate=");
     }
+    FAULT_POINT("new.paging.after");
     boot_alloc_finish();
+    FAULT_POINT("new.apic.before");
     apic_init(info.cmdline);
+    FAULT_POINT("new.apic.after");
     if (!lu_update_boot()) {
+        modules_claim(&info);
+        recorder_cold_start(first_entry(info.cmdline, entry_tsc));
         printk("molt %s/%.12s", lu_version, lu_build_id());
         printk("command line: %s", info.cmdline);
         printk("liveupdate: region 0x%llx-0x%llx (%llu MiB), arena %c",
                (unsigned long long)region.base, (unsigned long long)(region.base + region.size),
                (unsigned long long)(region.size >> 20), 'A' + (int)arena);
+        lu_report_cold();
+        recorder_report();
         cold_start(&info);
         machine_booted(first_entry(info.cmdline, entry_tsc));
         give_focus(info.cmdline);
@@ -159,7 +185,8 @@ void hv_main(uint32_t magic, uint32_t info_pa, uint64_t entry_tsc, uint32_t load
     } else {
         update_start(&info);
     }
+    FAULT_POINT("new.loop.before");
     phase = "run";
-    selftest_run(info.cmdline);
+    selftest_run(&info);
     sched_loop();
 }

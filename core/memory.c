@@ -8,6 +8,9 @@
 #include "hv/buddy.h"
 #include "hv/cmdline.h"
 #include "hv/frametable.h"
+#include "hv/lu.h"
+#include "hv/slab.h"
+#include "hv/vmap.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
 
@@ -93,7 +96,7 @@ bool memory_account(void)
 {
     uint64_t walked[FRAME_STATES];
     uint64_t ram = e820_ram_frames(&memory_map), firmware = firmware_frames();
-    uint64_t sum = 0;
+    uint64_t sum = 0, image, stream;
     bool ok = true;
 
     frametable_walk(walked);
@@ -103,12 +106,20 @@ bool memory_account(void)
     }
     ok &= sum == ram && buddy_free_frames() == walked[FRAME_FREE] && walked[FRAME_NONE] == 0;
 #define ULL(x) ((unsigned long long)(x))
+    lu_next_frames(&image, &stream); /* comes and goes: apart from what stays */
     printk("memory: frames=%llu firmware=%llu bad=%llu reserved=%llu region=%llu preserved=%llu "
-           "heap=%llu free=%llu sum %s",
+           "heap=%llu next=%llu free=%llu sum %s",
            ULL(ram + firmware), ULL(firmware), ULL(walked[FRAME_BAD]), ULL(walked[FRAME_RESERVED]),
            ULL(walked[FRAME_REGION]),
-           ULL(walked[FRAME_GUEST] + walked[FRAME_STREAM] + walked[FRAME_MODULE]),
-           ULL(walked[FRAME_IMAGE]), ULL(walked[FRAME_FREE]), ok ? "ok" : "WRONG");
+           ULL(walked[FRAME_GUEST] + walked[FRAME_STREAM] + walked[FRAME_MODULE] +
+               walked[FRAME_RECORDER] - stream),
+           ULL(walked[FRAME_IMAGE] - image), ULL(image + stream), ULL(walked[FRAME_FREE]),
+           ok ? "ok" : "WRONG");
 #undef ULL
     return ok;
+}
+
+bool mm_busy(void)
+{
+    return buddy_busy() || slab_busy() || vmap_busy() || pool_busy();
 }

@@ -51,46 +51,13 @@ static bool is_device(const struct vcpu *v, uint64_t gpa)
            (gpa >= vlapic_base(&v->apic) && gpa - vlapic_base(&v->apic) < DEVICE_BYTES);
 }
 
-/* Bytes at RIP. The guest has executed them just now. Since then another vCPU may have changed
- * them, which is the guest's own affair, or taken away the page: faulted. */
-struct fetched {
-    uint8_t bytes[INSN_MAX];
-    size_t n;
-    bool faulted;
-    uint64_t linear;
-    uint32_t error;
-};
-
-static void fetch(struct vcpu *v, const struct hvm_exit *exit, struct fetched *f)
-{
-    uint64_t linear = hvm->reg_get(v, HVM_REG_CS_BASE) + exit->rip;
-
-    *f = (struct fetched){.n = 0};
-    while (f->n < INSN_MAX) {
-        uint64_t gpa, at = linear + f->n;
-        size_t run;
-
-        at = exit->code64 ? at : (uint32_t)at;
-        run = MIN(INSN_MAX - f->n, PAGE_SIZE - at % PAGE_SIZE);
-        if (guest_walk(v, at, GUEST_FETCH, exit->cpl == 3, &gpa, &f->error) != 0) {
-            f->faulted = true;
-            f->linear = at;
-            break;
-        }
-        if (domain_read(v->domain, gpa, f->bytes + f->n, run) != 0) {
-            break;
-        }
-        f->n += run;
-    }
-}
-
 /* 0; -EFAULT: a page fault was raised; -EINVAL: not an instruction that is emulated. */
 static int decode(struct vcpu *v, const struct hvm_exit *exit, struct insn_mmio *insn)
 {
-    struct fetched f;
+    struct guest_insn f;
     int rc;
 
-    fetch(v, exit, &f);
+    guest_insn_fetch(v, exit, &f);
     rc = insn_decode_mmio(f.bytes, f.n, exit->code_bytes, insn);
     if (rc == -ENOSPC && f.faulted) {
         context_set_cr2(&v->ctx, f.linear);

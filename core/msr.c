@@ -11,10 +11,12 @@
 #include "hv/seam.h"
 #include "hv/time.h"
 #include "hw/x86.h"
+#include "public/lu_abi.h"
 
 #define MSR_X2APIC_FIRST 0x800U
 #define MSR_X2APIC_LAST 0x8ffU
 #define MSR_TSC_DEADLINE 0x6e0U
+#define MSR_INT_PENDING 0xc0010055U /* AMD: APM volume 2, "Interrupt Pending Message" */
 #define PAT_TYPES 8
 
 const uint32_t guest_own_msrs[GUEST_OWN_MSRS] = {
@@ -59,6 +61,9 @@ int guest_rdmsr(struct vcpu *v, uint32_t index, uint64_t *value)
     case MSR_MISC_ENABLE:
         *value = 0;
         return 0;
+    case MSR_INT_PENDING: /* Linux reads it on any AMD CPU of family 0xf and up, unasked */
+        *value = 0;
+        return hvm->feature == LU_FEATURE_SVM ? 0 : -EINVAL;
     case MSR_PAT:
         *value = hvm->reg_get(v, HVM_REG_PAT);
         return 0;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * printk: molt's own lines.
+ * printk: molt's own lines, for the console and the flight recorder.
  */
 #include "hv/printk.h"
 
 #include "hv/console.h"
+#include "hv/recorder.h"
 
 #define LINE_MAX 512U
 
@@ -21,5 +22,7 @@ void printk(const char *fmt, ...)
     va_start(args, fmt);
     len += fmt_vstr(line + len, sizeof(line) - len, fmt, args);
     va_end(args);
-    console_line(line, MIN(len, sizeof(line) - 1));
+    len = MIN(len, sizeof(line) - 1);
+    recorder_text(line + sizeof(prefix) - 1, len - (sizeof(prefix) - 1));
+    console_line(line, len);
 }

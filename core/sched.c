@@ -17,6 +17,7 @@
 #include "hv/context.h"
 #include "hv/domain.h"
 #include "hv/exit.h"
+#include "hv/fault.h"
 #include "hv/hvm.h"
 #include "hv/irq.h"
 #include "hv/lock.h"
@@ -242,6 +243,36 @@ static bool goes_on(const struct vcpu *v)
     return v->run_state == VCPU_RUNNABLE && v->run_next != NULL;
 }
 
+/* Somebody whom the update has held up still stands. */
+static bool anyone_stands(void)
+{
+    struct vcpu *v = sched_ring;
+
+    while (!(v->held && v->entered_tsc == 0)) {
+        v = v->run_next;
+        if (v == sched_ring) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The first entry of this CPU, or of this vCPU, under this image. */
+static void note_entry(struct percpu *cpu, struct vcpu *v)
+{
+    uint64_t now = tsc_read();
+
+    if (cpu->first_entry_tsc == 0) {
+        cpu->first_entry_tsc = now;
+        cpu->resumed = anyone_stands();
+        FAULT_POINT("new.entry.first");
+    }
+    if (v->entered_tsc == 0) {
+        v->entered_tsc = now;
+        v->entered_on = cpu;
+    }
+}
+
 /* Runs v until its slice is over, it stops being runnable, or something else is due. */
 static void run_slice(struct percpu *cpu, struct vcpu *v, uint64_t end)
 {
@@ -265,14 +296,14 @@ static void run_slice(struct percpu *cpu, struct vcpu *v, uint64_t end)
         irq_before_entry(v, now);
         until = MIN(end, irq_next_timer(v));
         until = is_first(cpu) ? MIN(until, poll_at) : until;
-        if (cpu->first_entry_tsc == 0) {
-            cpu->first_entry_tsc = tsc_read();
-            cpu->resumed = v->held;
+        if (v->entered_tsc == 0 || cpu->first_entry_tsc == 0) {
+            note_entry(cpu, v);
         }
         hv_unlock();
         hvm->run(v, until - MIN(now, until), &exit);
         hv_lock();
         ran = cpu->last_exit_tsc - now;
+        v->last_exit_tsc = cpu->last_exit_tsc;
         v->run_cycles += ran;
         v->vruntime += ran;
         v->entered = true;

@@ -6,11 +6,18 @@
 
 #include "hv/buddy.h"
 #include "hv/cmdline.h"
+#include "hv/domain.h"
 #include "hv/frametable.h"
 #include "hv/lu.h"
+#include "hv/phase.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
+#include "hv/time.h"
+#include "hv/watchdog.h"
 #include "public/hypercall.h"
+
+#define LOST_POINTER 0xffffb00000000000UL /* of the direct map, where there is no RAM */
+#define WATCHDOG_SPIN_US 240000U          /* four periods and a part of one */
 
 static void do_panic(void)
 {
@@ -62,7 +69,7 @@ static void read_null(void)
 /* The stack ends at a page that is not mapped; the fault is handled on a stack of its own. */
 static unsigned int overflow_stack(unsigned int depth)
 {
-    volatile uint8_t frame[512];
+    volatile uint8_t frame[1024]; /* so that the backtrace reaches the caller */
 
     frame[depth % sizeof(frame)] = (uint8_t)depth;
     return depth == ~0U ? 0 : overflow_stack(depth + 1) + frame[0];
@@ -76,7 +83,8 @@ static void stack(void)
 /* Memory of the region cannot become anything that is preserved. */
 static void region(void)
 {
-    static const enum frame_state preserved[] = {FRAME_GUEST, FRAME_STREAM, FRAME_MODULE};
+    static const enum frame_state preserved[] = {FRAME_GUEST, FRAME_STREAM, FRAME_MODULE,
+                                                 FRAME_RECORDER};
     struct hc_lu_region r;
 
     lu_get_region(&r);
@@ -90,20 +98,70 @@ static void region(void)
     panic("selftest: region memory was refused to everything that is preserved");
 }
 
+/* A panic that finds the list of domains damaged. */
+static void lost(void)
+{
+    struct domain *d = domain_list;
+
+    while (d != NULL && d->next != NULL) {
+        d = d->next;
+    }
+    if (d != NULL) {
+        d->next = (struct domain *)(uintptr_t)LOST_POINTER;
+    }
+    do_panic();
+}
+
+/* A panic that faults while it is printed. */
+static void again(void)
+{
+    phase = (const char *)(uintptr_t)LOST_POINTER;
+    do_panic();
+}
+
+static void spin_until(uint64_t tsc)
+{
+    while (tsc_read() < tsc) {
+        cpu_pause();
+    }
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
 } tests[] = {
     {"panic", do_panic},         {"write-text", write_text}, {"write-rodata", write_rodata},
     {"run-data", run_data},      {"run-ram", run_direct_map}, {"null", read_null},
-    {"stack", stack},            {"region", region},
+    {"stack", stack},            {"region", region},          {"lost", lost},
+    {"again", again},
 };
 
-void selftest_run(const char *cmdline)
+/* NMIs come with interrupts off, one in each period, and none any more when they are stopped. */
+static void watchdog(const struct boot_info *info)
+{
+    unsigned int seen;
+
+    if (!watchdog_prepare(info)) {
+        return; /* said why */
+    }
+    watchdog_arm();
+    spin_until(tsc_read() + us_to_tsc(WATCHDOG_SPIN_US));
+    seen = watchdog_nmis();
+    watchdog_stop();
+    spin_until(tsc_read() + us_to_tsc(WATCHDOG_SPIN_US));
+    printk("selftest: watchdog: NMIs in %u ms: %u, then stopped: %u", WATCHDOG_SPIN_US / 1000, seen,
+           watchdog_nmis() - seen);
+}
+
+void selftest_run(const struct boot_info *info)
 {
     struct str_span name;
 
-    if (!cmdline_get(cmdline, "selftest", &name)) {
+    if (!cmdline_get(info->cmdline, "selftest", &name)) {
+        return;
+    }
+    if (span_eq(name, "watchdog")) {
+        watchdog(info);
         return;
     }
     for (unsigned int i = 0; i < ARRAY_SIZE(tests); i++) {

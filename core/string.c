@@ -51,7 +51,7 @@ static void copy_down(unsigned char *d, const unsigned char *s, size_t n)
     }
 }
 
-void *memcpy(void *restrict dst, const void *restrict src, size_t n)
+void *(memcpy)(void *restrict dst, const void *restrict src, size_t n)
 {
     copy_up(dst, src, n);
     return dst;
@@ -68,7 +68,7 @@ void *memmove(void *dst, const void *src, size_t n)
     return dst;
 }
 
-void *memset(void *dst, int c, size_t n)
+void *(memset)(void *dst, int c, size_t n)
 {
     unsigned char *d = dst;
     uint64_t w = (unsigned char)c * UINT64_C(0x0101010101010101);

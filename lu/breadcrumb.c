@@ -33,6 +33,7 @@ static uint64_t breadcrumb_check(const struct lu_breadcrumb *b)
 void breadcrumb_reset(struct lu_handover *page)
 {
     breadcrumb_clear(page);
+    memset(page->back, 0, sizeof(page->back));
     memset(page->reserved, 0, sizeof(page->reserved));
     page->version = HANDOVER_VERSION;
     page->stage = LU_STAGE_NONE;

@@ -9,6 +9,7 @@
 
 #include "hv/buddy.h"
 #include "hv/domain.h"
+#include "hv/fault.h"
 #include "hv/frametable.h"
 #include "hv/hvm.h"
 #include "hv/machine.h"
@@ -19,11 +20,13 @@
 #include "hv/seam.h"
 #include "hv/smp.h"
 #include "hv/string.h"
+#include "hv/time.h"
 #include "hv/vmap.h"
 
 #define HEAP_BLOCKS_PER_SLICE 256U
 #define STREAM_PAGES_PER_SLICE 64U
 #define SCRUB_PAGES_PER_SLICE 256U
+#define CPUS_COME_MS 5000U /* since the adoption */
 
 void finish_begin(void)
 {
@@ -35,6 +38,24 @@ void finish_begin(void)
 void finish_begin_cold(void)
 {
     lu.finish = LU_FINISH_SCRUB;
+    lu.finish_cursor = 0;
+}
+
+void finish_begin_back(void)
+{
+    for_each_cpu(cpu) {
+        cpu->first_entry_tsc = 0;
+        cpu->resumed = false;
+    }
+    for_each_domain(d) {
+        for_each_vcpu(d, v) {
+            timeline_note_stop(v);
+            v->entered = false;
+            v->entered_tsc = 0;
+            v->held = v->run_state == VCPU_RUNNABLE;
+        }
+    }
+    lu.finish = LU_FINISH_BACK;
     lu.finish_cursor = 0;
 }
 
@@ -59,17 +80,49 @@ static bool guests_have_run(void)
     return true;
 }
 
-void finish_measure(void)
+/* All that were parked are here, or are not waited for any longer. Who is missing may still be in
+ * the loop in the idle arena, which stays as it is then: no update. */
+static bool cpus_are_settled(void)
 {
-    const struct lu_stamps *s = &lu.handover->stamps;
-    uint64_t resumed = 0; /* the last of the CPUs that had a guest to go on with */
+    if (nr_cpus >= cpus_expected) {
+        return true;
+    }
+    if (tsc_read() - lu.adopted_tsc < ms_to_tsc(CPUS_COME_MS)) {
+        return false;
+    }
+    lu.cpus_late = true;
+    printk("lu: %u of %u CPUs have come within %u ms: no further update until all have", nr_cpus,
+           cpus_expected, CPUS_COME_MS);
+    return true;
+}
+
+/* True: they have come after all. */
+static bool latecomers(void)
+{
+    if (!lu.cpus_late || nr_cpus < cpus_expected) {
+        return false;
+    }
+    lu.cpus_late = false;
+    cpus_report(nr_cpus);
+    return true;
+}
+
+/* When the last CPU ran a guest again while others were held up; `otherwise` when none were. */
+static uint64_t resumed_tsc(uint64_t otherwise)
+{
+    uint64_t resumed = 0;
 
     for_each_cpu(cpu) {
         resumed = cpu->resumed ? MAX(resumed, cpu->first_entry_tsc) : resumed;
     }
-    if (resumed == 0) { /* nobody to run */
-        resumed = lu.adopted_tsc;
-    }
+    return resumed != 0 ? resumed : otherwise;
+}
+
+void finish_measure(void)
+{
+    const struct lu_stamps *s = &lu.handover->stamps;
+    uint64_t resumed = resumed_tsc(lu.adopted_tsc);
+
     lu.phases = (struct lu_phases){
         .blackout = resumed - s->stop,
         .save = s->saved - s->stop,
@@ -88,12 +141,22 @@ static void commit(void)
     lu.handover->stage = LU_STAGE_RUNNING;
     breadcrumb_clear(lu.handover);
 #define ULL(x) ((unsigned long long)(x))
-    printk("update n=%llu ok from=%s/%.12s to=%s/%.12s blackout=%llu save=%llu jump=%llu "
-           "boot=%llu adopt=%llu resume=%llu",
+    printk("update n=%llu ok from=%s/%.12s to=%s/%.12s stream=%u blackout=%llu save=%llu "
+           "jump=%llu boot=%llu adopt=%llu resume=%llu",
            ULL(lu.attempts), lu.from_version, lu.from_build_id, lu_version, lu_build_id(),
-           ULL(p->blackout), ULL(p->save), ULL(p->jump), ULL(p->boot), ULL(p->adopt),
-           ULL(p->resume));
+           lu.from_stream_version, ULL(p->blackout), ULL(p->save), ULL(p->jump), ULL(p->boot),
+           ULL(p->adopt), ULL(p->resume));
 #undef ULL
+    cpus_report(nr_cpus);
+}
+
+/* The guests run again under the image that they ran under before. */
+static void report_back(void)
+{
+    lu.back_blackout = resumed_tsc(lu.back_tsc) - lu.failed_stop;
+    printk("update n=%llu back code=%u phase=\"%s\" rip=%016llx blackout=%llu reason=\"%s\"",
+           (unsigned long long)lu.attempts, lu.code, lu.failure.phase,
+           (unsigned long long)lu.failure.rip, (unsigned long long)lu.back_blackout, lu.reason);
     cpus_report(nr_cpus);
 }
 
@@ -134,7 +197,8 @@ static bool scrub_slice(void)
     for (uint64_t i = 0; i < n; i++) {
         mfn_t mfn = mfn_from((start >> PAGE_SHIFT) + lu.finish_cursor + i);
 
-        if (frametable_get(mfn).state != FRAME_BAD) { /* those are not touched by anyone */
+        /* Bad ones are not touched by anyone, and most of an arena was never written to. */
+        if (frametable_get(mfn).state != FRAME_BAD && !mem_is_zero(mfn_to_va(mfn), PAGE_SIZE)) {
             frames_zero(mfn, 1);
         }
     }
@@ -154,26 +218,56 @@ bool lu_work(void)
 {
     switch (lu.finish) {
     case LU_FINISH_DONE:
-        return false;
-    case LU_FINISH_COMMIT:
-        if (!guests_have_run() || nr_cpus < cpus_expected) {
+        if (!latecomers()) {
+            return update_work();
+        }
+        next_step(true, LU_FINISH_SCRUB);
+        break;
+    case LU_FINISH_BACK:
+        if (!guests_have_run()) {
             return false;
         }
+        report_back();
+        next_step(true, LU_FINISH_BACK_TIMELINE);
+        break;
+    case LU_FINISH_BACK_TIMELINE:
+        next_step(timeline_slice(&lu.finish_cursor, lu.failed_stop, lu.failure.tsc),
+                  LU_FINISH_SCRUB);
+        break;
+    case LU_FINISH_COMMIT:
+        if (!guests_have_run() || !cpus_are_settled()) {
+            return false;
+        }
+        FAULT_POINT("new.commit2.before");
         commit();
-        next_step(true, LU_FINISH_HEAP);
+        FAULT_POINT("new.commit2.after");
+        timeline_adopt(adopted_stream());
+        next_step(true, LU_FINISH_TIMELINE);
+        break;
+    case LU_FINISH_TIMELINE:
+        next_step(timeline_slice(&lu.finish_cursor, lu.handover->stamps.stop, 0), LU_FINISH_HEAP);
         break;
     case LU_FINISH_HEAP:
+        FAULT_POINT("new.finish.heap");
         next_step(buddy_open_step(HEAP_BLOCKS_PER_SLICE), LU_FINISH_STREAM);
+        if (lu.finish == LU_FINISH_STREAM) {
+            recorder_make();
+        }
         break;
     case LU_FINISH_STREAM:
+        FAULT_POINT("new.finish.stream");
         next_step(free_stream_slice(), LU_FINISH_SCRUB);
         break;
     case LU_FINISH_SCRUB:
-        next_step(scrub_slice(), lu.update_boot ? LU_FINISH_REPORT : LU_FINISH_DONE);
+        FAULT_POINT("new.finish.scrub");
+        next_step(lu.cpus_late || scrub_slice(),
+                  lu.updates != 0 || lu.backs != 0 ? LU_FINISH_REPORT : LU_FINISH_DONE);
         break;
     case LU_FINISH_REPORT:
+        FAULT_POINT("new.finish.report");
         memory_account();
         machine_report_digests();
+        audit_gate_report();
         next_step(true, LU_FINISH_DONE);
         break;
     }

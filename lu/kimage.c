@@ -11,8 +11,10 @@
 #include "hv/buddy.h"
 #include "hw/elf.h"
 #include "hv/errno.h"
+#include "hv/lu.h"
 #include "hv/seam.h"
 #include "hv/string.h"
+#include "public/hypercall.h"
 #include "public/lu_abi.h"
 
 /* Segments are compared in pairs; an image of ours has a handful. */
@@ -24,10 +26,15 @@ struct file {
     struct elf64_header header;
 };
 
-static int refuse(const char **why, const char *text)
+static int refuse(struct kimage_fault *fault, uint32_t code, const char *text)
 {
-    *why = text;
-    return -ENOEXEC;
+    *fault = (struct kimage_fault){code, text};
+    return code == HC_LU_R_STREAM ? -EPROTO : -ENOEXEC;
+}
+
+static int malformed(struct kimage_fault *fault, const char *text)
+{
+    return refuse(fault, HC_LU_R_MALFORMED, text);
 }
 
 static struct elf64_phdr phdr_at(const struct file *f, unsigned int i)
@@ -48,52 +55,53 @@ static bool in_file(const struct file *f, uint64_t offset, uint64_t bytes)
     return offset <= f->len && bytes <= f->len - offset;
 }
 
-static int check_header(struct file *f, const void *elf, size_t len, const char **why)
+static int check_header(struct file *f, const void *elf, size_t len, struct kimage_fault *fault)
 {
     struct elf64_header *h = &f->header;
 
     f->data = elf;
     f->len = len;
     if (len < sizeof(*h)) {
-        return refuse(why, "image: shorter than an ELF header");
+        return malformed(fault, "image: shorter than an ELF header");
     }
     memcpy(h, elf, sizeof(*h));
     if (h->magic != ELF_MAGIC || h->class != ELF_CLASS_64 || h->data != ELF_DATA_LSB ||
         h->ident_version != ELF_VERSION_CURRENT || h->version != ELF_VERSION_CURRENT) {
-        return refuse(why, "image: not a little-endian ELF64 file");
+        return malformed(fault, "image: not a little-endian ELF64 file");
     }
     if (h->type != ELF_TYPE_EXEC || h->machine != ELF_MACHINE_X86_64) {
-        return refuse(why, "image: not an x86-64 executable");
+        return malformed(fault, "image: not an x86-64 executable");
     }
     if (h->phnum == 0 || h->phnum > PHNUM_MAX || h->phentsize != sizeof(struct elf64_phdr)) {
-        return refuse(why, "image: program headers of an odd number or size");
+        return malformed(fault, "image: program headers of an odd number or size");
     }
     if (!in_file(f, h->phoff, (uint64_t)h->phnum * sizeof(struct elf64_phdr))) {
-        return refuse(why, "image: truncated: program headers outside the file");
+        return malformed(fault, "image: truncated: program headers outside the file");
     }
     return 0;
 }
 
 /* One loadable segment by itself. */
-static int check_segment(const struct file *f, const struct elf64_phdr *ph, const char **why)
+static int check_segment(const struct file *f, const struct elf64_phdr *ph,
+                         struct kimage_fault *fault)
 {
     uint64_t end;
 
     if (ph->filesz > ph->memsz) {
-        return refuse(why, "image: segment larger in the file than in memory");
+        return malformed(fault, "image: segment larger in the file than in memory");
     }
     if (!in_file(f, ph->offset, ph->filesz)) {
-        return refuse(why, "image: truncated: segment outside the file");
+        return malformed(fault, "image: truncated: segment outside the file");
     }
     if (!is_aligned(ph->paddr, PAGE_SIZE)) {
-        return refuse(why, "image: segment is not page-aligned");
+        return malformed(fault, "image: segment is not page-aligned");
     }
     if (__builtin_add_overflow(ph->paddr, ph->memsz, &end) ||
         __builtin_add_overflow(end, PAGE_SIZE, &end)) {
-        return refuse(why, "image: segment wraps around");
+        return malformed(fault, "image: segment wraps around");
     }
     if ((ph->flags & ELF_PF_W) != 0 && (ph->flags & ELF_PF_X) != 0) {
-        return refuse(why, "image: segment is writable and executable");
+        return malformed(fault, "image: segment is writable and executable");
     }
     return 0;
 }
@@ -112,7 +120,8 @@ static bool overlaps_earlier(const struct file *f, unsigned int nr, const struct
     return false;
 }
 
-static int check_segments(const struct file *f, struct kimage_info *info, const char **why)
+static int check_segments(const struct file *f, struct kimage_info *info,
+                          struct kimage_fault *fault)
 {
     uint64_t base = UINT64_MAX;
     uint64_t end = 0;
@@ -124,7 +133,7 @@ static int check_segments(const struct file *f, struct kimage_info *info, const 
         if (ph.type != ELF_PT_LOAD) {
             continue;
         }
-        rc = check_segment(f, &ph, why);
+        rc = check_segment(f, &ph, fault);
         if (rc != 0) {
             return rc;
         }
@@ -132,14 +141,14 @@ static int check_segments(const struct file *f, struct kimage_info *info, const 
             continue;
         }
         if (overlaps_earlier(f, i, &ph)) {
-            return refuse(why, "image: segments overlap");
+            return malformed(fault, "image: segments overlap");
         }
         base = MIN(base, ph.paddr);
         end = MAX(end, ph.paddr + ph.memsz);
         info->segments++;
     }
     if (info->segments == 0) {
-        return refuse(why, "image: no loadable segment");
+        return malformed(fault, "image: no loadable segment");
     }
     info->paddr_base = base;
     info->mem_size = end - base;
@@ -148,7 +157,7 @@ static int check_segments(const struct file *f, struct kimage_info *info, const 
 
 /* The entry point is an address of the link, as boot loaders take it: it belongs to the segment
  * whose virtual range holds it, and must be code that the file brings along. */
-static int check_entry(const struct file *f, struct kimage_info *info, const char **why)
+static int check_entry(const struct file *f, struct kimage_info *info, struct kimage_fault *fault)
 {
     for (unsigned int i = 0; i < f->header.phnum; i++) {
         struct elf64_phdr ph = phdr_at(f, i);
@@ -160,7 +169,7 @@ static int check_entry(const struct file *f, struct kimage_info *info, const cha
             return 0;
         }
     }
-    return refuse(why, "image: entry point outside executable segments");
+    return malformed(fault, "image: entry point outside executable segments");
 }
 
 static bool printable(const char *text, size_t size)
@@ -176,19 +185,19 @@ static bool printable(const char *text, size_t size)
 }
 
 static int take_molt_note(const uint8_t *desc, size_t size, struct kimage_info *info,
-                          const char **why)
+                          struct kimage_fault *fault)
 {
     struct lu_note note;
 
     if (size != sizeof(note)) {
-        return refuse(why, "image: molt note of a wrong size");
+        return refuse(fault, HC_LU_R_NOTE, "image: molt note of a wrong size");
     }
     memcpy(&note, desc, sizeof(note));
     if (note.machine != LU_NOTE_MACHINE_X86_64) {
-        return refuse(why, "image: molt note for another machine");
+        return refuse(fault, HC_LU_R_MACHINE, "image: molt note for another machine");
     }
     if (note.stream_min > note.stream_max || !printable(note.version, sizeof(note.version))) {
-        return refuse(why, "image: molt note is malformed");
+        return refuse(fault, HC_LU_R_NOTE, "image: molt note is malformed");
     }
     info->flags = note.flags;
     info->stream_min = note.stream_min;
@@ -199,13 +208,13 @@ static int take_molt_note(const uint8_t *desc, size_t size, struct kimage_info *
 
 /* Lower-case hex, cut to what fits; build ids are 16 or 20 bytes. */
 static int take_build_id(const uint8_t *desc, size_t size, struct kimage_info *info,
-                         const char **why)
+                         struct kimage_fault *fault)
 {
     static const char digits[] = "0123456789abcdef";
     size_t n = MIN(size, (sizeof(info->build_id) - 1) / 2);
 
     if (size == 0) {
-        return refuse(why, "image: build id is empty");
+        return malformed(fault, "image: build id is empty");
     }
     for (size_t i = 0; i < n; i++) {
         info->build_id[2 * i] = digits[desc[i] >> 4];
@@ -214,29 +223,44 @@ static int take_build_id(const uint8_t *desc, size_t size, struct kimage_info *i
     return 0;
 }
 
+static int take_seal(const uint8_t *desc, size_t size, uint64_t offset, struct kimage_info *info,
+                     struct kimage_fault *fault)
+{
+    if (size != sizeof(info->seal)) {
+        return refuse(fault, HC_LU_R_NOTE, "image: seal note of a wrong size");
+    }
+    memcpy(&info->seal, desc, size);
+    info->seal_at = offset;
+    return 0;
+}
+
 static bool name_is(const uint8_t *name, size_t size, const char *text)
 {
     return size == strlen(text) + 1 && memcmp(name, text, size) == 0;
 }
 
-/* Of doubled notes the first one counts. */
+/* Of doubled notes the first one counts. `offset`: of the description in the file. */
 static int take_note(const struct elf_note *note, const uint8_t *name, const uint8_t *desc,
-                     struct kimage_info *info, const char **why)
+                     uint64_t offset, struct kimage_info *info, struct kimage_fault *fault)
 {
+    if (name_is(name, note->namesz, LU_NOTE_NAME) && note->type == LU_NOTE_SEAL_TYPE &&
+        info->seal_at == 0) {
+        return take_seal(desc, note->descsz, offset, info, fault);
+    }
     if (name_is(name, note->namesz, LU_NOTE_NAME) && note->type == LU_NOTE_TYPE &&
         info->version[0] == '\0') {
-        return take_molt_note(desc, note->descsz, info, why);
+        return take_molt_note(desc, note->descsz, info, fault);
     }
     if (name_is(name, note->namesz, ELF_NOTE_GNU) && note->type == ELF_NOTE_GNU_BUILD_ID &&
         info->build_id[0] == '\0') {
-        return take_build_id(desc, note->descsz, info, why);
+        return take_build_id(desc, note->descsz, info, fault);
     }
     return 0;
 }
 
 /* One PT_NOTE: a sequence of header, name, description, each padded to 4 (or 8, if so aligned). */
 static int check_note_segment(const struct file *f, const struct elf64_phdr *ph,
-                              struct kimage_info *info, const char **why)
+                              struct kimage_info *info, struct kimage_fault *fault)
 {
     uint64_t align = ph->align == 8 ? 8 : 4;
     const uint8_t *p = f->data + ph->offset;
@@ -249,16 +273,17 @@ static int check_note_segment(const struct file *f, const struct elf64_phdr *ph,
         int rc;
 
         if (left < sizeof(note)) {
-            return refuse(why, "image: note is cut off");
+            return malformed(fault, "image: note is cut off");
         }
         memcpy(&note, p, sizeof(note));
         /* 32-bit sizes: none of these sums can overflow. */
         desc_at = align_up(sizeof(note) + (uint64_t)note.namesz, align);
         total = desc_at + note.descsz;
         if (total > left) {
-            return refuse(why, "image: note is cut off");
+            return malformed(fault, "image: note is cut off");
         }
-        rc = take_note(&note, p + sizeof(note), p + desc_at, info, why);
+        rc = take_note(&note, p + sizeof(note), p + desc_at, (uint64_t)(p + desc_at - f->data),
+                       info, fault);
         if (rc != 0) {
             return rc;
         }
@@ -269,7 +294,7 @@ static int check_note_segment(const struct file *f, const struct elf64_phdr *ph,
     return 0;
 }
 
-static int check_notes(const struct file *f, struct kimage_info *info, const char **why)
+static int check_notes(const struct file *f, struct kimage_info *info, struct kimage_fault *fault)
 {
     for (unsigned int i = 0; i < f->header.phnum; i++) {
         struct elf64_phdr ph = phdr_at(f, i);
@@ -279,43 +304,45 @@ static int check_notes(const struct file *f, struct kimage_info *info, const cha
             continue;
         }
         if (!in_file(f, ph.offset, ph.filesz)) {
-            return refuse(why, "image: truncated: notes outside the file");
+            return malformed(fault, "image: truncated: notes outside the file");
         }
-        rc = check_note_segment(f, &ph, info, why);
+        rc = check_note_segment(f, &ph, info, fault);
         if (rc != 0) {
             return rc;
         }
     }
     if (info->version[0] == '\0') {
-        return refuse(why, "image: no molt note");
+        return refuse(fault, HC_LU_R_NOTE, "image: no molt note");
     }
     if (info->build_id[0] == '\0') {
-        return refuse(why, "image: no build id");
+        return malformed(fault, "image: no build id");
     }
     return 0;
 }
 
-int kimage_parse(const void *elf, size_t len, struct kimage_info *out, const char **why)
+int kimage_parse(const void *elf, size_t len, struct kimage_info *out, struct kimage_fault *fault)
 {
     struct kimage_info info = {.segments = 0};
     struct file f;
-    int rc = check_header(&f, elf, len, why);
+    int rc = check_header(&f, elf, len, fault);
 
     if (rc == 0) {
-        rc = check_segments(&f, &info, why);
+        rc = check_segments(&f, &info, fault);
     }
     if (rc == 0) {
-        rc = check_entry(&f, &info, why);
+        rc = check_entry(&f, &info, fault);
     }
     if (rc == 0) {
-        rc = check_notes(&f, &info, why);
+        rc = check_notes(&f, &info, fault);
     }
     if (rc != 0) {
         return rc;
     }
-    if (info.stream_max < LU_STREAM_VERSION_MIN || info.stream_min > LU_STREAM_VERSION) {
-        *why = "image: reads no stream version that is written here";
-        return -EPROTO;
+    if (info.stream_max < LU_STREAM_VERSION_MIN || info.stream_min > lu_stream_newest()) {
+        return refuse(fault, HC_LU_R_STREAM, "image: reads no stream version that is written here");
+    }
+    if (info.seal_at == 0) {
+        return refuse(fault, HC_LU_R_NOTE, "image: no seal note");
     }
     *out = info;
     return 0;

@@ -252,6 +252,15 @@ int region_find(const struct boot_info *info, paddr_t info_pa, paddr_t keep_star
     return 0;
 }
 
+/* Arena A is the smaller one: the handover page is in its half. */
+uint64_t region_size_for(uint64_t arena_bytes)
+{
+    if (arena_bytes > REGION_CEILING / 2 - PAGE_SIZE) {
+        return 0;
+    }
+    return MAX(align_up(2 * (arena_bytes + PAGE_SIZE), REGION_ALIGN), REGION_MIN);
+}
+
 paddr_t region_fit(const char *cmdline, paddr_t start, paddr_t end, uint64_t bytes)
 {
     paddr_t pos = page_up(start);

@@ -50,6 +50,7 @@ static bool reserve(struct reloc_list *list, size_t n)
     }
     list->page = mfn_to_va(mfn);
     list->used = 0;
+    list->pages++;
     return true;
 }
 
@@ -73,7 +74,9 @@ static bool page_entry(struct reloc_list *list, paddr_t dst_pa, uint64_t entry)
 void reloc_copy(struct reloc_list *list, paddr_t dst_pa, paddr_t src_pa)
 {
     BUG_ON(!is_aligned(src_pa, PAGE_SIZE));
-    if (!page_entry(list, dst_pa, src_pa | RELOC_SOURCE)) {
+    if (page_entry(list, dst_pa, src_pa | RELOC_SOURCE)) {
+        list->pages++;
+    } else {
         buddy_free(pa_to_mfn(src_pa), ORDER_4K);
     }
 }

@@ -10,6 +10,7 @@
 #include "hv/context.h"
 #include "hv/domain.h"
 #include "hv/errno.h"
+#include "hv/fault.h"
 #include "hv/machine.h"
 #include "hv/modules.h"
 #include "hv/sched.h"
@@ -22,6 +23,7 @@ void restore_host(struct stream_reader *r)
 {
     struct stream_item item;
 
+    lu.from_stream_version = r->version;
     stream_rewind(r);
     while (stream_next(r, &item)) {
         if (item.type == LU_REC_HOST) {
@@ -39,6 +41,10 @@ void restore_host(struct stream_reader *r)
             if (rec->flags & LU_HOST_SHUTDOWN) {
                 machine_request_shutdown();
             }
+        } else if (item.type == LU_REC_CPUS) {
+            const struct lu_rec_cpus *rec = (const void *)item.data;
+
+            lu.virtualized = rec->flags & LU_CPUS_VIRTUALIZED;
         }
     }
     stream_rewind(r);
@@ -84,6 +90,21 @@ static int apply_extents(const struct stream_item *item, const char **why)
         }
     }
     return 0;
+}
+
+static int apply_fresh(const struct stream_item *item, const char **why)
+{
+    const struct lu_rec_fresh *rec = (const void *)item->data;
+    const struct lu_fresh_run *r = (const void *)(rec + 1);
+    struct fresh *f = &domain_find(rec->domain)->fresh;
+    size_t n = (item->length - sizeof(*rec)) / sizeof(*r);
+    int rc = 0;
+
+    *why = "out of memory for runs of fresh memory";
+    for (; n > 0 && rc == 0; n--, r++) {
+        rc = fresh_add(f, r->gfn, r->gfn + r->frames);
+    }
+    return rc;
 }
 
 static void apply_domain_state(const struct stream_item *item)
@@ -241,39 +262,53 @@ int restore_apply(struct stream_reader *r, const char **why)
     while (rc == 0 && stream_next(r, &item)) {
         switch (item.type) {
         case LU_REC_MODULE:
+            FAULT_POINT("new.record.module");
             rc = apply_module(&item, why);
             break;
         case LU_REC_DOMAIN:
+            FAULT_POINT("new.record.domain");
             rc = apply_domain(&item, why);
             break;
         case LU_REC_EXTENTS:
+            FAULT_POINT("new.record.extents");
             rc = apply_extents(&item, why);
             break;
+        case LU_REC_FRESH:
+            rc = apply_fresh(&item, why);
+            break;
         case LU_REC_DOMAIN_STATE:
+            FAULT_POINT("new.record.domain_state");
             apply_domain_state(&item);
             break;
         case LU_REC_VUART:
+            FAULT_POINT("new.record.vuart");
             apply_vuart(&item);
             break;
         case LU_REC_CLOCK:
+            FAULT_POINT("new.record.clock");
             apply_clock(&item);
             break;
         case LU_REC_IOAPIC:
+            FAULT_POINT("new.record.ioapic");
             apply_ioapic(&item);
             break;
         case LU_REC_VCPU:
+            FAULT_POINT("new.record.vcpu");
             rc = apply_vcpu(r, &item, why);
             break;
         case LU_REC_OUTPUT:
+            FAULT_POINT("new.record.output");
             apply_output(&item);
             break;
         case LU_REC_EDIT:
+            FAULT_POINT("new.record.edit");
             apply_edit(&item);
             break;
         case LU_REC_CONSOLE:
+            FAULT_POINT("new.record.console");
             apply_console(&item);
             break;
-        default: /* HOST: restore_host(); MSRS, XSAVE: with their vCPU; optional ones */
+        default: /* HOST: restore_host(); CPUS: checked; MSRS, XSAVE: with their vCPU */
             break;
         }
     }

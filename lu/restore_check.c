@@ -19,8 +19,6 @@
 #include "hv/slab.h"
 #include "hv/string.h"
 
-/* Frame numbers of 52-bit addresses (SDM, "Physical Address Space"). */
-#define FRAME_LIMIT BIT(52 - PAGE_SHIFT)
 #define XSAVE_HEADER 512U
 #define XSAVE_HEADER_END 576U
 
@@ -45,19 +43,23 @@ struct seen_domain *check_find(struct checker *c, uint16_t id)
     return NULL;
 }
 
-static int take_frames(struct checker *c, mfn_t start, mfn_t end, uint16_t owner, const char *why)
+/* What a keeper has said. */
+static int taken(struct checker *c, int rc, const char *why)
 {
-    int rc = c->keeper->take(start, end, owner);
-
     if (rc == -ENOMEM) {
         *c->why = "out of memory for the frametable";
         return rc;
     }
-    if (rc != 0) {
-        return check_bad(c, why);
-    }
-    c->taken++;
-    return 0;
+    return rc != 0 ? check_bad(c, why) : 0;
+}
+
+int check_take(struct checker *c, mfn_t start, mfn_t end, enum frame_state state, uint16_t owner,
+               const char *why)
+{
+    int rc = c->keeper->take(start, end, state, owner);
+
+    c->taken += rc == 0;
+    return taken(c, rc, why);
 }
 
 static int check_host(struct checker *c, const struct stream_item *item)
@@ -108,8 +110,8 @@ static int check_module(struct checker *c, const struct stream_item *item)
         return check_bad(c, "MODULE: a command line of several strings");
     }
     end = align_up(end, PAGE_SIZE) >> PAGE_SHIFT;
-    return take_frames(c, pa_to_mfn(rec.start_pa), mfn_from(end), OWNER_NONE,
-                       "MODULE: not in usable memory, or that is taken");
+    return check_take(c, pa_to_mfn(rec.start_pa), mfn_from(end), FRAME_MODULE, OWNER_NONE,
+                      "MODULE: not in usable memory, or that is taken");
 }
 
 static int add_domain(struct checker *c, const struct lu_rec_domain *rec)
@@ -163,6 +165,26 @@ static int check_domain(struct checker *c, const struct stream_item *item)
     return add_domain(c, &rec);
 }
 
+/* All of them, by what they say of themselves and of each other. */
+static bool extents_good(struct seen_domain *d, const struct lu_extent *e, size_t n)
+{
+    uint64_t next_gfn = d->next_gfn, frames = 0;
+
+    for (const struct lu_extent *end = e + n; e < end; e++) {
+        uint64_t size = BIT(e->order & 63);
+
+        if (e->order > MAX_ORDER || e->flags != 0 || !is_aligned(e->gfn | e->mfn, size) ||
+            e->gfn < next_gfn || e->gfn >= FRAME_LIMIT || e->mfn >= FRAME_LIMIT) {
+            return false;
+        }
+        next_gfn = e->gfn + size;
+        frames += size;
+    }
+    d->next_gfn = next_gfn;
+    d->frames += frames;
+    return true;
+}
+
 static int check_extents(struct checker *c, const struct stream_item *item)
 {
     const struct lu_extent *e =
@@ -181,22 +203,12 @@ static int check_extents(struct checker *c, const struct stream_item *item)
         return check_bad(c, "EXTENTS: unknown domain or reserved fields");
     }
     n = (item->length - sizeof(rec)) / sizeof(*e);
-    for (size_t i = 0; i < n; i++, e++) {
-        if (e->order > MAX_ORDER || e->flags != 0 || !is_aligned(e->gfn, BIT(e->order)) ||
-            !is_aligned(e->mfn, BIT(e->order)) || e->gfn < d->next_gfn || e->gfn >= FRAME_LIMIT ||
-            e->mfn >= FRAME_LIMIT) {
-            return check_bad(c, "EXTENTS: misaligned, unsorted or of an unknown kind");
-        }
-        rc = take_frames(c, mfn_from(e->mfn), mfn_from(e->mfn + BIT(e->order)), d->id,
-                         "EXTENTS: frames that cannot be the domain's, or are taken");
-        if (rc != 0) {
-            return rc;
-        }
-        d->next_gfn = e->gfn + BIT(e->order);
-        d->frames += BIT(e->order);
+    if (!extents_good(d, e, n)) {
+        return check_bad(c, "EXTENTS: misaligned, unsorted or of an unknown kind");
     }
     d->extents += n;
-    return 0;
+    c->taken += c->keeper->take_extents(e, n, d->id, &rc);
+    return taken(c, rc, "EXTENTS: frames that cannot be the domain's, or are taken");
 }
 
 static int check_domain_state(struct checker *c, const struct stream_item *item)
@@ -340,6 +352,29 @@ static bool of_vcpu(uint32_t type)
            type == LU_REC_VCPU_CLOCK || type == LU_REC_SIGNALS;
 }
 
+/* Stream version that brought a type. */
+static uint32_t since(uint32_t type)
+{
+    return type == LU_REC_CPUS || type == LU_REC_RECORDER || type == LU_REC_DIGEST ||
+                   type == LU_REC_STOPS || type == LU_REC_FRESH
+               ? 2
+               : 1;
+}
+
+bool restore_knows(const struct stream_reader *r, uint32_t type)
+{
+    return r->version >= since(type);
+}
+
+static int check_unknown(struct checker *c, uint32_t type)
+{
+    if (type & LU_REC_OPTIONAL) {
+        return 0;
+    }
+    *c->why = "a mandatory record of an unknown type";
+    return -EPROTO;
+}
+
 static int check_item(struct checker *c, const struct stream_item *item)
 {
     if (!c->host && item->type != LU_REC_HOST) {
@@ -347,6 +382,9 @@ static int check_item(struct checker *c, const struct stream_item *item)
     }
     if (!of_vcpu(item->type) && !(item->type & LU_REC_OPTIONAL) && close_vcpu(c) != 0) {
         return -EBADMSG;
+    }
+    if (c->version < since(item->type)) {
+        return check_unknown(c, item->type);
     }
     switch (item->type) {
     case LU_REC_HOST:
@@ -385,19 +423,28 @@ static int check_item(struct checker *c, const struct stream_item *item)
         return check_edit(c, item);
     case LU_REC_CONSOLE:
         return check_console(c, item);
+    case LU_REC_CPUS:
+        return check_cpus(c, item);
+    case LU_REC_RECORDER:
+        return check_recorder(c, item);
+    case LU_REC_DIGEST:
+        return check_digest(c, item);
+    case LU_REC_STOPS:
+        return check_stops(c, item);
+    case LU_REC_FRESH:
+        return check_fresh(c, item);
     default:
-        if (item->type & LU_REC_OPTIONAL) {
-            return 0;
-        }
-        *c->why = "a mandatory record of an unknown type";
-        return -EPROTO;
+        return check_unknown(c, item->type);
     }
 }
 
-static int check_whole(struct checker *c)
+int checker_end(struct checker *c)
 {
     if (!c->host || !c->host_state) {
         return check_bad(c, "HOST or HOST_STATE is missing");
+    }
+    if (c->version >= since(LU_REC_CPUS) && !c->cpus) {
+        return check_bad(c, "CPUS is missing");
     }
     if (close_vcpu(c) != 0) {
         return -EBADMSG;
@@ -426,6 +473,11 @@ static void drop_frames(struct stream_reader *r, const struct frame_keeper *keep
             keeper->drop(pa_to_mfn(rec->start_pa),
                          pa_to_mfn(align_up(rec->start_pa + rec->bytes, PAGE_SIZE)));
             taken--;
+        } else if (item.type == LU_REC_RECORDER && restore_knows(r, item.type)) {
+            const struct lu_rec_recorder *rec = (const void *)item.data;
+
+            keeper->drop(pa_to_mfn(rec->pa), pa_to_mfn(rec->pa + rec->bytes));
+            taken--;
         } else if (item.type == LU_REC_EXTENTS) {
             const struct lu_extent *e = (const void *)(item.data + sizeof(struct lu_rec_extents));
             size_t n = (item.length - sizeof(struct lu_rec_extents)) / sizeof(*e);
@@ -437,23 +489,44 @@ static void drop_frames(struct stream_reader *r, const struct frame_keeper *keep
     }
 }
 
-int restore_check(struct stream_reader *r, const struct frame_keeper *keeper, const char **why)
+void checker_begin(struct checker *c, const struct frame_keeper *keeper, const char **why)
 {
-    struct checker c = {.keeper = keeper, .why = why};
+    *c = (struct checker){.keeper = keeper, .why = why};
+}
+
+int checker_records(struct checker *c, struct stream_reader *r)
+{
     struct stream_item item;
     int rc = 0;
 
-    stream_rewind(r);
+    c->version = r->version;
     while (rc == 0 && stream_next(r, &item)) {
-        rc = check_item(&c, &item);
+        rc = check_item(c, &item);
     }
+    return rc;
+}
+
+void checker_forget(struct checker *c)
+{
+    kfree(c->domains);
+    c->domains = NULL;
+}
+
+int restore_check(struct stream_reader *r, const struct frame_keeper *keeper, const char **why)
+{
+    struct checker c;
+    int rc;
+
+    checker_begin(&c, keeper, why);
+    stream_rewind(r);
+    rc = checker_records(&c, r);
     if (rc == 0) {
-        rc = check_whole(&c);
+        rc = checker_end(&c);
     }
     if (rc != 0 && keeper->drop != NULL) {
         drop_frames(r, keeper, c.taken);
     }
-    kfree(c.domains);
+    checker_forget(&c);
     stream_rewind(r);
     return rc;
 }

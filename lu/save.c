@@ -2,25 +2,33 @@
 /*
  * Writing the facts: domains, vCPUs and devices into records.
  *
- * save_prepare() runs ahead of the pause and writes what running guests cannot change; what is left
- * for save_finish() is O(vCPUs).
+ * save_slice() runs ahead of the pause and writes what running guests cannot change, some of it at
+ * a time; what is left for save_finish() is O(vCPUs).
  */
 #include "lu_priv.h"
 
 #include "hv/console.h"
 #include "hv/domain.h"
+#include "hv/fault.h"
 #include "hv/hvm.h"
 #include "hv/machine.h"
 #include "hv/modules.h"
+#include "hv/percpu.h"
+#include "hv/recorder.h"
 #include "hv/seam.h"
 #include "hv/string.h"
 #include "hv/time.h"
 #include "hw/x86.h"
 
 #define EXTENTS_PER_RECORD 4096U
+#define EXTENTS_PER_SLICE 512U
 
-/* What save_prepare() wrote: compared by save_outdated(). */
-static uint64_t prepared_generation;
+/* Of what is written ahead of the pause. */
+static struct {
+    uint64_t generation;   /* what it is of */
+    struct domain *domain; /* the next one, */
+    size_t extent;         /* ... from this extent on */
+} ahead;
 
 static void save_host(struct stream_writer *w)
 {
@@ -55,40 +63,68 @@ static void save_domain(struct stream_writer *w, const struct domain *d)
     stream_record(w, LU_REC_DOMAIN, &rec, sizeof(rec), NULL, 0);
 }
 
+/* The record of the next extents is begun. */
+static void begin_extents(struct stream_writer *w, const struct domain *d)
+{
+    struct lu_rec_extents rec = {.domain = d->id};
+    size_t n = MIN(d->extents.nr - ahead.extent, EXTENTS_PER_RECORD);
+
+    stream_record_begin(w, LU_REC_EXTENTS, (uint32_t)(sizeof(rec) + n * sizeof(struct lu_extent)));
+    stream_append(w, &rec, sizeof(rec));
+}
+
+/* Some of those that the record has room for. */
 static void save_extents(struct stream_writer *w, const struct domain *d)
 {
-    for (size_t i = 0; i < d->extents.nr; i += EXTENTS_PER_RECORD) {
-        struct lu_rec_extents rec = {.domain = d->id};
-        size_t n = MIN(d->extents.nr - i, EXTENTS_PER_RECORD);
+    size_t n = MIN(w->record_left / sizeof(struct lu_extent), EXTENTS_PER_SLICE);
 
-        stream_record_begin(w, LU_REC_EXTENTS,
-                            (uint32_t)(sizeof(rec) + n * sizeof(struct lu_extent)));
-        stream_append(w, &rec, sizeof(rec));
-        for (size_t k = i; k < i + n; k++) {
-            const struct extent *e = &d->extents.items[k];
-            struct lu_extent out = {e->gfn.v, e->mfn.v, e->order, e->flags};
+    for (; n > 0; n--) {
+        const struct extent *e = &d->extents.items[ahead.extent++];
+        struct lu_extent out = {e->gfn.v, e->mfn.v, e->order, e->flags};
 
-            stream_append(w, &out, sizeof(out));
-        }
+        stream_append(w, &out, sizeof(out));
+    }
+    if (w->record_left == 0) {
         stream_record_end(w);
     }
 }
 
-void save_prepare(struct stream_writer *w, uint32_t version)
+void save_begin(struct stream_writer *w, uint32_t version)
 {
-    prepared_generation = domain_generation;
+    ahead.generation = domain_generation;
+    ahead.domain = domain_list;
+    ahead.extent = 0;
     stream_begin(w, version);
     save_host(w);
     save_modules(w);
-    for_each_domain(d) {
+}
+
+bool save_slice(struct stream_writer *w)
+{
+    const struct domain *d = ahead.domain;
+
+    if (d == NULL || w->error != 0) {
+        return false;
+    }
+    if (ahead.extent == 0) {
         save_domain(w, d);
+    }
+    if (w->record_left == 0 && ahead.extent < d->extents.nr) {
+        begin_extents(w, d);
+    }
+    if (w->record_left != 0) {
         save_extents(w, d);
     }
+    if (ahead.extent == d->extents.nr) {
+        ahead.domain = d->next;
+        ahead.extent = 0;
+    }
+    return true;
 }
 
 bool save_outdated(void)
 {
-    return prepared_generation != domain_generation;
+    return ahead.generation != domain_generation;
 }
 
 static void save_host_state(struct stream_writer *w)
@@ -101,6 +137,18 @@ static void save_host_state(struct stream_writer *w)
     };
 
     stream_record(w, LU_REC_HOST_STATE, &rec, sizeof(rec), NULL, 0);
+}
+
+/* As many as the next image finds: this one, and those that will be parked. */
+static void save_cpus(struct stream_writer *w)
+{
+    struct lu_rec_cpus rec = {
+        .cpus = nr_cpus,
+        .flags = hvm != NULL ? LU_CPUS_VIRTUALIZED : 0,
+        .features = features_in_use(),
+    };
+
+    stream_record(w, LU_REC_CPUS, &rec, sizeof(rec), NULL, 0);
 }
 
 static void save_domain_state(struct stream_writer *w, const struct domain *d)
@@ -126,6 +174,31 @@ static void save_domain_state(struct stream_writer *w, const struct domain *d)
         break;
     }
     stream_record(w, LU_REC_DOMAIN_STATE, &rec, sizeof(rec), NULL, 0);
+}
+
+/* The runs are as the guests have left them. */
+static void save_fresh(struct stream_writer *w, const struct domain *d)
+{
+    struct lu_rec_fresh rec = {.domain = d->id};
+    size_t nr = d->fresh.nr;
+
+    if (nr == 0) {
+        return;
+    }
+    stream_record_begin(w, LU_REC_FRESH,
+                        (uint32_t)(sizeof(rec) + nr * sizeof(struct lu_fresh_run)));
+    stream_append(w, &rec, sizeof(rec));
+    for (size_t i = 0; i < d->fresh.nr_leaves; i++) {
+        const struct fresh_leaf *leaf = d->fresh.leaves[i];
+
+        for (size_t k = 0; k < leaf->nr; k++) {
+            const struct fresh_run *r = &leaf->runs[k];
+            struct lu_fresh_run out = {r->start, r->end - r->start};
+
+            stream_append(w, &out, sizeof(out));
+        }
+    }
+    stream_record_end(w);
 }
 
 static void save_vuart(struct stream_writer *w, const struct domain *d)
@@ -266,22 +339,45 @@ static void save_console(struct stream_writer *w)
     stream_record_end(w);
 }
 
+/* The memory of the flight recorder. */
+static void save_recorder(struct stream_writer *w)
+{
+    struct lu_rec_recorder rec = {.pa = lu.recorder.pa, .bytes = lu.recorder.bytes};
+
+    if (recorder_attached()) {
+        stream_record(w, LU_REC_RECORDER, &rec, sizeof(rec), NULL, 0);
+    }
+}
+
 int save_finish(struct stream_writer *w)
 {
+    FAULT_POINT("old.save.host");
     save_host_state(w);
+    if (w->version >= 2) {
+        save_cpus(w);
+        save_recorder(w);
+        save_stops(w);
+    }
     for_each_domain(d) {
+        FAULT_POINT("old.save.domain");
         save_domain_state(w, d);
+        if (w->version >= 2) {
+            save_digest(w, d);
+            save_fresh(w, d);
+        }
         save_vuart(w, d);
         save_output(w, d);
         save_ioapic(w, d);
         save_clock(w, d);
         for_each_vcpu(d, v) {
+            FAULT_POINT("old.save.vcpu");
             save_vcpu(w, v);
             save_lapic(w, v);
             save_vcpu_clock(w, v);
             save_signals(w, v);
         }
     }
+    FAULT_POINT("old.save.console");
     save_console(w);
     save_edit(w);
     return stream_end(w);

@@ -28,12 +28,19 @@ void lu_get_status(struct hc_lu_status *out)
     out->phase_boot = lu.phases.boot;
     out->phase_adopt = lu.phases.adopt;
     out->phase_resume = lu.phases.resume;
+    out->watch = lu.loaded.valid ? lu.watch : HC_LU_WATCH_NONE;
+    out->backs = lu.backs;
+    out->back_blackout = lu.back_blackout;
     out->modules = modules_images();
     if (lu.loaded.valid) {
         str_copy(out->loaded_version, sizeof(out->loaded_version), lu.loaded.info.version);
         str_copy(out->loaded_build_id, sizeof(out->loaded_build_id), lu.loaded.info.build_id);
     }
+    out->stream_version = lu.from_stream_version;
+    out->busy = lu_busy();
     str_copy(out->reason, sizeof(out->reason), lu.reason);
+    out->code = lu.code;
+    out->needed = lu.needed;
 }
 
 void lu_get_region(struct hc_lu_region *out)

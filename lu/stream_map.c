@@ -23,7 +23,7 @@ static int map_page(void *ctx, mfn_t mfn, uint64_t index, bool is_list)
     return rc;
 }
 
-int stream_map(paddr_t list_pa, uint64_t pages, bool (*usable)(mfn_t mfn),
+int stream_map(paddr_t list_pa, uint64_t pages, const uint32_t *list_crc, bool (*usable)(mfn_t mfn),
                int (*visit_page)(mfn_t mfn), void **out, const char **why)
 {
     struct map_context m = {NULL, visit_page};
@@ -34,7 +34,7 @@ int stream_map(paddr_t list_pa, uint64_t pages, bool (*usable)(mfn_t mfn),
     if (m.area == NULL) {
         return -ENOMEM;
     }
-    rc = mfn_list_walk(list_pa, pages, usable, map_page, &m, why);
+    rc = mfn_list_walk(list_pa, pages, list_crc, usable, map_page, &m, why);
     if (rc != 0) {
         vunmap(m.area);
         return rc;

@@ -9,22 +9,13 @@
 
 #include "hv/crc32c.h"
 #include "hv/errno.h"
+#include "hv/lu.h"
 #include "hv/string.h"
 
 static int refuse(const char **why, const char *text)
 {
     *why = text;
     return -EBADMSG;
-}
-
-static bool all_zero(const uint8_t *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (p[i] != 0) {
-            return false;
-        }
-    }
-    return true;
 }
 
 static int check_header(const uint8_t *data, size_t length, uint32_t *version, const char **why)
@@ -39,7 +30,7 @@ static int check_header(const uint8_t *data, size_t length, uint32_t *version, c
         return refuse(why, "stream: no magic");
     }
     /* Before anything else of the stream is looked at: the rest may be different there. */
-    if (header.version < LU_STREAM_VERSION_MIN || header.version > LU_STREAM_VERSION) {
+    if (header.version < LU_STREAM_VERSION_MIN || header.version > lu_stream_newest()) {
         *why = "stream: version not known here";
         return -EPROTO;
     }
@@ -67,7 +58,7 @@ static int check_end(const uint8_t *data, size_t length, size_t offset,
     if (length - behind >= PAGE_SIZE) {
         return refuse(why, "stream: END is not in the last page");
     }
-    if (!all_zero(data + behind, length - behind)) {
+    if (!mem_is_zero(data + behind, length - behind)) {
         return refuse(why, "stream: something follows END");
     }
     if (crc32c(0, data, offset) != end.crc) {
@@ -76,54 +67,101 @@ static int check_end(const uint8_t *data, size_t length, size_t offset,
     return 0;
 }
 
-/* Finds END; *end becomes its offset. */
-static int check_records(const uint8_t *data, size_t length, size_t *end, const char **why)
+/* One record, not END: its padding, and *offset moves behind it. */
+static int check_record(const uint8_t *data, size_t length, size_t *offset,
+                        const struct lu_record *record, const char **why)
 {
-    size_t offset = sizeof(struct lu_stream_header);
+    size_t behind;
+
+    if (record->type == 0) {
+        return refuse(why, "stream: record of type 0");
+    }
+    if (record->length > length - *offset - sizeof(*record)) {
+        return refuse(why, "stream: record longer than the stream");
+    }
+    behind = *offset + sizeof(*record) + record->length;
+    /* length is a multiple of 8, so the padding fits where the payload does. */
+    if (!mem_is_zero(data + behind, align_up(behind, 8) - behind)) {
+        return refuse(why, "stream: padding is not 0");
+    }
+    *offset = align_up(behind, 8);
+    return 0;
+}
+
+/* From a record at *offset to END, whose offset *offset becomes. With `part`, there is no END yet,
+ * and the records end where the data do. */
+static int check_records(const uint8_t *data, size_t length, size_t *offset, bool part,
+                         const char **why)
+{
     struct lu_record record;
+    int rc = 0;
 
-    for (;;) {
-        size_t left;
-
-        if (length - offset < sizeof(record)) {
+    while (rc == 0) {
+        if (part && *offset == length) {
+            return 0;
+        }
+        if (length - *offset < sizeof(record)) {
             return refuse(why, "stream: no END");
         }
-        memcpy(&record, data + offset, sizeof(record));
+        memcpy(&record, data + *offset, sizeof(record));
         if (record.type == LU_REC_END) {
-            *end = offset;
-            return check_end(data, length, offset, &record, why);
+            return part ? refuse(why, "stream: END too early")
+                        : check_end(data, length, *offset, &record, why);
         }
-        if (record.type == 0) {
-            return refuse(why, "stream: record of type 0");
-        }
-        left = length - offset - sizeof(record);
-        if (record.length > left) {
-            return refuse(why, "stream: record longer than the stream");
-        }
-        offset += sizeof(record) + record.length;
-        /* length is a multiple of 8, so the padding fits where the payload does. */
-        if (!all_zero(data + offset, align_up(offset, 8) - offset)) {
-            return refuse(why, "stream: padding is not 0");
-        }
-        offset = align_up(offset, 8);
+        rc = check_record(data, length, offset, &record, why);
     }
+    return rc;
+}
+
+/* The reader's length is what stream_next() may hand out: all before END. `version`: the stream's,
+ * whose header is not there; 0: it is. */
+static int open_records(struct stream_reader *r, uint32_t version, const uint8_t *data,
+                        size_t length, size_t from, bool part, const char **why)
+{
+    size_t end = from;
+    int rc = version != 0
+                 ? 0
+                 : check_header(data, part ? align_up(length, PAGE_SIZE) : length, &version, why);
+
+    if (rc == 0) {
+        rc = check_records(data, length, &end, part, why);
+    }
+    if (rc == 0) {
+        *r =
+            (struct stream_reader){.data = data, .length = end, .offset = from, .version = version};
+    }
+    return rc;
 }
 
 int stream_open(struct stream_reader *r, const void *data, size_t length, const char **why)
 {
-    uint32_t version;
-    size_t end;
-    int rc = check_header(data, length, &version, why);
+    return open_records(r, 0, data, length, sizeof(struct lu_stream_header), false, why);
+}
 
-    if (rc == 0) {
-        rc = check_records(data, length, &end, why);
+int stream_open_part(struct stream_reader *r, const void *data, size_t length, const char **why)
+{
+    if (!is_aligned(length, 8) || length < sizeof(struct lu_stream_header)) {
+        return refuse(why, "stream: not whole records");
     }
-    if (rc == 0) {
-        /* The reader's length is what stream_next() may hand out: all before END. */
-        *r = (struct stream_reader){.data = data, .length = end, .version = version};
-        stream_rewind(r);
+    return open_records(r, 0, data, length, sizeof(struct lu_stream_header), true, why);
+}
+
+int stream_open_more(struct stream_reader *r, const void *data, size_t length, size_t from,
+                     const char **why)
+{
+    if (!is_aligned(length | from, 8) || from > length) {
+        return refuse(why, "stream: not whole records");
     }
-    return rc;
+    return open_records(r, r->version, data, length, from, true, why);
+}
+
+int stream_open_rest(struct stream_reader *r, const void *data, size_t length, size_t from,
+                     const char **why)
+{
+    if (from > length) {
+        return refuse(why, "stream: shorter than it was");
+    }
+    return open_records(r, 0, data, length, from, false, why);
 }
 
 int stream_next(struct stream_reader *r, struct stream_item *item)

@@ -89,7 +89,7 @@ void stream_begin(struct stream_writer *w, uint32_t version)
 {
     struct lu_stream_header header = {.magic = LU_STREAM_MAGIC, .version = version};
 
-    *w = (struct stream_writer){.error = 0};
+    *w = (struct stream_writer){.version = version};
     put(w, &header, sizeof(header));
 }
 
@@ -143,19 +143,29 @@ int stream_end(struct stream_writer *w)
     return w->error;
 }
 
-void stream_free(struct stream_writer *w)
+bool stream_free_slice(struct stream_writer *w)
 {
     paddr_t list_pa = w->list_pa;
 
-    while (list_pa != 0) {
+    if (list_pa != 0) {
         const struct lu_mfn_list_page *list = mfn_to_va(pa_to_mfn(list_pa));
-        paddr_t next_pa = list->next_pa;
 
         for (size_t i = 0; i < LU_MFN_LIST_ENTRIES && list->mfns[i] != 0; i++) {
             buddy_free(mfn_from(list->mfns[i]), ORDER_4K);
+            w->pages--;
         }
+        w->list_pa = list->next_pa;
         buddy_free(pa_to_mfn(list_pa), ORDER_4K);
-        list_pa = next_pa;
+    }
+    if (w->list_pa != 0) {
+        return false;
     }
     *w = (struct stream_writer){.error = 0};
+    return true;
+}
+
+void stream_free(struct stream_writer *w)
+{
+    while (!stream_free_slice(w)) {
+    }
 }

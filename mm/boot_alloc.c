@@ -12,6 +12,7 @@
 #include "hv/boot_alloc.h"
 
 #include "hv/buddy.h"
+#include "hv/fault.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
 #include "hv/spinlock.h"
@@ -104,6 +105,9 @@ void boot_alloc_init(paddr_t start, paddr_t end, bool zeroed, bad_range_fn bad)
 void *boot_alloc(size_t bytes, size_t align)
 {
     BUG_ON(arena.finished || align == 0 || (align & (align - 1)) != 0);
+    if (FAULT_FAILS()) {
+        return NULL;
+    }
     spin_lock(&pool_lock);
     paddr_t pos = bytes > 0 ? cursor_take(bytes, align) : 0;
     spin_unlock(&pool_lock);
@@ -169,6 +173,9 @@ bool pool_free_arena(void *page)
 
 void *pool_alloc(void)
 {
+    if (FAULT_FAILS()) {
+        return NULL;
+    }
     void *page = pool_alloc_arena();
 
     if (page == NULL && arena.finished) {
@@ -197,4 +204,53 @@ void pool_free(void *page)
 uint64_t pool_used(void)
 {
     return __atomic_load_n(&arena.used, __ATOMIC_RELAXED);
+}
+
+bool pool_busy(void)
+{
+    return spin_is_locked(&pool_lock);
+}
+
+bool boot_alloc_holds(mfn_t mfn)
+{
+    paddr_t pa = mfn_to_pa(mfn);
+
+    spin_lock(&pool_lock);
+    bool holds = pa >= arena.start && pa < arena.next;
+    spin_unlock(&pool_lock);
+    return holds;
+}
+
+/* Ends: each run is checked before it is looked into, and there are so many pages at most. */
+static const char *check_runs(void)
+{
+    uint64_t left = (arena.next - arena.start) >> PAGE_SHIFT, pages = 0;
+
+    for (const struct run *run = arena.runs; run != NULL; run = run->next) {
+        paddr_t offset = (uintptr_t)run - (uintptr_t)pa_to_va(arena.start);
+
+        if (offset >= arena.next - arena.start || !is_aligned((uintptr_t)run, PAGE_SIZE)) {
+            return "a free run is not in it";
+        }
+        if (run->pages == 0 || run->pages > left ||
+            run->pages > (arena.next - arena.start - offset) >> PAGE_SHIFT) {
+            return "a free run is too long";
+        }
+        left -= run->pages;
+        pages += run->pages;
+    }
+    return pages == arena.run_pages ? NULL : "free runs are not as long as counted";
+}
+
+const char *boot_alloc_check(paddr_t start, paddr_t end)
+{
+    const char *why = "not within the running image's arena";
+
+    spin_lock(&pool_lock);
+    if (start <= arena.start && arena.start <= arena.next && arena.next <= arena.end &&
+        arena.end <= end) {
+        why = check_runs();
+    }
+    spin_unlock(&pool_lock);
+    return why;
 }

@@ -17,6 +17,7 @@
 
 #include "frametable_priv.h"
 #include "hv/boot_alloc.h"
+#include "hv/fault.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
 
@@ -317,6 +318,12 @@ void buddy_free_table_locked(void *page)
     }
 }
 
+uint32_t buddy_list_locked(unsigned int list, bool *nonempty)
+{
+    *nonempty = (heap.nonempty & (1U << list)) != 0;
+    return heap.heads[list];
+}
+
 uint32_t buddy_opened_up_to_locked(void)
 {
     return heap.cursor;
@@ -464,7 +471,8 @@ bool buddy_opened(void)
 
 mfn_t buddy_alloc(unsigned int order, enum frame_state state, uint16_t owner)
 {
-    if (order > MAX_ORDER || (state != FRAME_IMAGE && !frame_state_preserved(state))) {
+    if (order > MAX_ORDER || (state != FRAME_IMAGE && !frame_state_preserved(state)) ||
+        FAULT_FAILS()) {
         return INVALID_MFN;
     }
     spin_lock(&heap_lock);
@@ -498,4 +506,9 @@ int buddy_largest_order(void)
     uint32_t lists = heap.nonempty;
     spin_unlock(&heap_lock);
     return lists != 0 ? 31 - __builtin_clz(lists) : -1;
+}
+
+bool buddy_busy(void)
+{
+    return spin_is_locked(&heap_lock);
 }

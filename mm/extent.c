@@ -76,7 +76,9 @@ int extent_map_add(struct extent_map *map, gfn_t gfn, mfn_t mfn, unsigned int or
         mfn.v >= FRAME_LIMIT) {
         return -EINVAL;
     }
-    size_t at = first_ending_above(map, gfn.v);
+    const struct extent *last = map->nr > 0 ? &map->items[map->nr - 1] : NULL;
+    bool behind = last == NULL || last->gfn.v + BIT(last->order) <= gfn.v;
+    size_t at = behind ? map->nr : first_ending_above(map, gfn.v);
     if (at < map->nr && map->items[at].gfn.v < gfn.v + BIT(order)) {
         return -EEXIST;
     }
@@ -87,7 +89,9 @@ int extent_map_add(struct extent_map *map, gfn_t gfn, mfn_t mfn, unsigned int or
             return rc;
         }
     }
-    memmove(&map->items[at + 1], &map->items[at], (map->nr - at) * sizeof(*map->items));
+    if (!behind) {
+        memmove(&map->items[at + 1], &map->items[at], (map->nr - at) * sizeof(*map->items));
+    }
     map->items[at].gfn = gfn;
     map->items[at].mfn = mfn;
     map->items[at].order = (uint8_t)order;

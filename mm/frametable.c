@@ -131,11 +131,60 @@ struct frame_info frametable_block_locked(mfn_t mfn)
     return info_make((enum frame_state)e->state, e->order, e->owner, mfn);
 }
 
+/* True when a block of a split section, of which nothing is free, is blank: of used blocks, those
+ * that start in it are looked at, and those that could hold it. */
+static bool pages_blank(const struct split *split, unsigned int index, unsigned int order)
+{
+    if (split->used == 0) {
+        return true;
+    }
+    for (unsigned int o = order + 1; o < ORDER_2M; o++) {
+        const struct page_entry *e = &split->pages[index & ~((1U << o) - 1)];
+
+        if (e->state != FRAME_NONE && e->order >= o) {
+            return false;
+        }
+    }
+    return mem_is_zero(&split->pages[index], sizeof(split->pages[0]) << order);
+}
+
+/* The same for a block of whole sections. */
+static bool sections_blank(uint32_t section, unsigned int order)
+{
+    if (frametable.gib_used[section >> GIB_SHIFT] == 0) {
+        return true;
+    }
+    for (unsigned int o = order + 1; o <= MAX_ORDER; o++) {
+        const struct section *e = &frametable.sections[section & ~((1U << (o - ORDER_2M)) - 1)];
+
+        if (e->state != FRAME_NONE && e->state != SECTION_SPLIT && e->order >= o) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < 1U << (order - ORDER_2M); i++) {
+        if (frametable.sections[section + i].state != FRAME_NONE) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* True when the block is blank as a whole. Costs as many looks as there are blocks in it. */
 static bool block_blank(mfn_t mfn, unsigned int order)
 {
     uint64_t end = mfn.v + BIT(order);
 
+    if ((end - 1) >> ORDER_2M < frametable.nr_sections) {
+        uint32_t section = mfn_section(mfn);
+        const struct section *e = &frametable.sections[section];
+
+        if (order >= ORDER_2M) {
+            return sections_blank(section, order);
+        }
+        if (e->state == SECTION_SPLIT && e->split->free == 0) {
+            return pages_blank(e->split, mfn_in_section(mfn), order);
+        }
+    }
     for (uint64_t pos = mfn.v; pos < end;) {
         struct frame_info info = frametable_block_locked(mfn_from(pos));
 
@@ -160,13 +209,13 @@ static void count_move(enum frame_state from, enum frame_state to, unsigned int 
     frametable.count[to] += BIT(order);
 }
 
-static void preserved_add(struct split *split, enum frame_state state, unsigned int order, int sign)
+static void preserved_add(struct split *split, enum frame_state state, int frames)
 {
-    if (!frame_state_preserved(state)) {
+    if (!frame_state_preserved(state) || frames == 0) {
         return;
     }
     bool was = split->preserved != 0;
-    split->preserved = (uint16_t)(split->preserved + sign * (1 << order));
+    split->preserved = (uint16_t)(split->preserved + frames);
     if (was != (split->preserved != 0)) {
         frametable.split_preserved = was ? frametable.split_preserved - 1
                                          : frametable.split_preserved + 1;
@@ -197,7 +246,15 @@ void frametable_put_locked(mfn_t mfn, unsigned int order, enum frame_state state
     BUG_ON(page->state != FRAME_NONE);
     *page = (struct page_entry){.state = (uint8_t)state, .order = (uint8_t)order, .owner = owner};
     split->used = (uint16_t)(split->used + (1U << order));
-    preserved_add(split, state, order, 1);
+    preserved_add(split, state, 1 << order);
+}
+
+void frametable_count_claimed_locked(struct split *split, enum frame_state state, uint64_t frames)
+{
+    frametable.count[FRAME_NONE] -= frames;
+    frametable.count[state] += frames;
+    split->used = (uint16_t)(split->used + frames);
+    preserved_add(split, state, (int)frames);
 }
 
 void frametable_take_locked(mfn_t mfn, unsigned int order)
@@ -227,7 +284,7 @@ void frametable_take_locked(mfn_t mfn, unsigned int order)
     enum frame_state state = (enum frame_state)page->state;
     count_move(state, FRAME_NONE, order);
     split->used = (uint16_t)(split->used - (1U << order));
-    preserved_add(split, state, order, -1);
+    preserved_add(split, state, -(1 << order));
     *page = (struct page_entry){.state = FRAME_NONE};
 }
 
@@ -315,18 +372,24 @@ static bool claim_state_ok(enum frame_state state)
     return state > FRAME_FREE && state < FRAME_STATES;
 }
 
-int frametable_claim(mfn_t mfn, unsigned int order, enum frame_state state, uint16_t owner)
+int frametable_claim_locked(mfn_t mfn, unsigned int order, enum frame_state state, uint16_t owner)
 {
     if (order > MAX_ORDER || !is_aligned(mfn.v, BIT(order)) || !claim_state_ok(state) ||
         mfn.v >= BIT(40) ||
         !e820_is_ram(&frametable.map, mfn_to_pa(mfn), mfn_to_pa(mfn_from(mfn.v + BIT(order))))) {
         return -EINVAL;
     }
-    spin_lock(&heap_lock);
     int rc = claim_prepare(mfn, order, state);
     if (rc == 0) {
         frametable_put_locked(mfn, order, state, owner);
     }
+    return rc;
+}
+
+int frametable_claim(mfn_t mfn, unsigned int order, enum frame_state state, uint16_t owner)
+{
+    spin_lock(&heap_lock);
+    int rc = frametable_claim_locked(mfn, order, state, owner);
     spin_unlock(&heap_lock);
     return rc;
 }

@@ -44,6 +44,9 @@ struct split {
     uint16_t preserved; /* frames in used blocks of preserved kinds */
     uint8_t list;       /* free list that the section is in, NO_LIST when in none */
     bool self_hosted;   /* this table lies in the section itself, in a used block of one frame */
+    /* The blocks that somebody named in the audit of this number. */
+    uint64_t named[SECTION_FRAMES / 64];
+    uint32_t named_number;
 };
 
 struct section {
@@ -52,9 +55,11 @@ struct section {
             struct links links;  /* FRAME_FREE: neighbours in the free list */
             struct split *split; /* SECTION_SPLIT */
         };
-    , uint16_t owner; uint8_t state; uint8_t order; uint32_t unused;)
+    , uint16_t owner; uint8_t state; uint8_t order;
+      uint32_t named; /* the audit in which somebody last named the block, or the section, here */)
 };
 
+_Static_assert(FRAME_NONE == 0, "a table of zeros is blank");
 _Static_assert(sizeof(struct page_entry) == 4, "page entries are small");
 _Static_assert(sizeof(struct split) <= PAGE_SIZE, "one page holds the table of a section");
 _Static_assert(sizeof(struct section) == 16, "one TiB costs 8 MiB");
@@ -129,6 +134,13 @@ struct frame_info frametable_block_locked(mfn_t mfn);
 void frametable_put_locked(mfn_t mfn, unsigned int order, enum frame_state state, uint16_t owner);
 void frametable_take_locked(mfn_t mfn, unsigned int order);
 
+/* frametable_claim(). */
+MUST_CHECK int frametable_claim_locked(mfn_t mfn, unsigned int order, enum frame_state state,
+                                       uint16_t owner);
+
+/* Counts frames of a split section as claimed, whose page entries have been set. */
+void frametable_count_claimed_locked(struct split *split, enum frame_state state, uint64_t frames);
+
 /* Gives a blank section a table, which is `page`, or if that is NULL a page from the arena. False
  * when there is none. */
 bool frametable_split_locked(uint32_t section, void *page);
@@ -140,6 +152,10 @@ void *frametable_unsplit_locked(uint32_t section);
 /* buddy.c: a frame for a table of the frametable, from the part of the heap that is open. */
 mfn_t buddy_alloc_table_locked(void);
 void buddy_free_table_locked(void *page);
+
+/* buddy.c: the first section in a free list, NO_SECTION when there is none; and whether the heap
+ * takes the list for empty. */
+uint32_t buddy_list_locked(unsigned int list, bool *nonempty);
 
 /* buddy.c: the heap has been opened up to this section (exclusive). */
 uint32_t buddy_opened_up_to_locked(void);

@@ -13,6 +13,7 @@
 #include "hv/slab.h"
 
 #include "hv/boot_alloc.h"
+#include "hv/fault.h"
 #include "hv/compiler.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
@@ -123,7 +124,7 @@ void slab_init(void)
 
 void *kzalloc(size_t bytes)
 {
-    if (bytes == 0) {
+    if (bytes == 0 || FAULT_FAILS()) {
         return NULL;
     }
     if (bytes > LARGEST_CLASS) {
@@ -177,4 +178,9 @@ void kfree(void *p)
     if (empty) {
         pool_free(slab);
     }
+}
+
+bool slab_busy(void)
+{
+    return spin_is_locked(&slab_lock);
 }

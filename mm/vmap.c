@@ -13,6 +13,7 @@
 #include "hv/vmap.h"
 
 #include "hv/boot_alloc.h"
+#include "hv/fault.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
 #include "hv/slab.h"
@@ -171,7 +172,7 @@ int vmap_init(void)
 
 void *vmap_reserve(size_t pages)
 {
-    struct area *rest = kzalloc(sizeof(*rest));
+    struct area *rest = FAULT_FAILS() ? NULL : kzalloc(sizeof(*rest));
 
     if (rest == NULL || pages == 0 || pages == SIZE_MAX) {
         kfree(rest);
@@ -330,4 +331,9 @@ void *vmalloc(size_t bytes)
 void vfree(void *area)
 {
     unmap(area, true);
+}
+
+bool vmap_busy(void)
+{
+    return spin_is_locked(&vmap_lock);
 }

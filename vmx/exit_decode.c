@@ -14,15 +14,13 @@
 #include "hw/x86.h"
 #include "vmx_asm.h"
 
-#define DR7_GD 0x2000UL
 #define EVENT_GP (EVENT_TYPE_HW_EXCEPTION << INTR_INFO_TYPE_SHIFT | EXC_GP)
-#define LMSW_BITS (CR0_PE | CR0_MP | CR0_EM | CR0_TS)
 
 /* An exit during IRET that the instruction comes back from: the IRET has unblocked NMIs already and
  * will do so again. SDM volume 3, "Information About NMI Unblocking Due to IRET". */
 static void block_nmi_again(struct vmx_vcpu *x)
 {
-    if (!(x->event.info & EVENT_VALID)) {
+    if (!(x->next.event.info & EVENT_VALID)) {
         vmwrite(VMCS_GUEST_INTERRUPTIBILITY,
                 vmread32(VMCS_GUEST_INTERRUPTIBILITY) | INTR_BLOCK_NMI);
         x->nmi_blocked = true;
@@ -60,7 +58,7 @@ static void decode_exception(struct vmx_vcpu *x, struct hvm_exit *exit)
     if (vector == EXC_MC) {
         panic("vmx: machine check in a guest at rip 0x%llx", (unsigned long long)exit->rip);
     }
-    struct vmx_event event = {
+    struct guest_event event = {
         .info = info & EVENT_INFO_BITS,
     };
     if (info & EVENT_ERROR_CODE) {
@@ -74,22 +72,8 @@ static void decode_exception(struct vmx_vcpu *x, struct hvm_exit *exit)
     if ((info & INTR_INFO_NMI_UNBLOCKED) && vector != EXC_DF) {
         block_nmi_again(x);
     }
-    vmx_event_raise(x, &event);
+    event_raise(&x->next, &event);
     exit->reason = HVM_EXIT_REINJECT;
-}
-
-static uint64_t read_gpr(const struct vcpu *v, unsigned int index)
-{
-    return index == GPR_RSP ? vmread(VMCS_GUEST_RSP) : v->gpr[index];
-}
-
-static void write_gpr(struct vcpu *v, unsigned int index, uint64_t value)
-{
-    if (index == GPR_RSP) {
-        vmwrite(VMCS_GUEST_RSP, value);
-    } else {
-        v->gpr[index] = value;
-    }
 }
 
 static void decode_cr(struct vcpu *v, struct hvm_exit *exit)
@@ -101,7 +85,7 @@ static void decode_cr(struct vcpu *v, struct hvm_exit *exit)
     exit->cr.number = (unsigned int)(q & QUAL_CR_NUMBER);
     switch (q >> QUAL_CR_TYPE_SHIFT & QUAL_CR_TYPE_MASK) {
     case QUAL_CR_MOV_TO:
-        exit->cr.value = read_gpr(v, gpr);
+        exit->cr.value = hvm_gpr(v, gpr);
         if (!exit->code64) {
             exit->cr.value = (uint32_t)exit->cr.value;
         }
@@ -109,20 +93,17 @@ static void decode_cr(struct vcpu *v, struct hvm_exit *exit)
     case QUAL_CR_MOV_FROM:
         /* Only CR8 reads exit; the instruction is done but for RIP. */
         BUG_ON(exit->cr.number != 8);
-        write_gpr(v, gpr, vlapic_cr8(&v->apic));
+        hvm_gpr_set(v, gpr, vlapic_cr8(&v->apic));
         exit->reason = HVM_EXIT_NOP;
         break;
     case QUAL_CR_CLTS:
         exit->cr.number = 0;
         exit->cr.value = vmx_get_cr0() & ~CR0_TS;
         break;
-    default: { /* LMSW can set PE and cannot clear it */
-        uint64_t old = vmx_get_cr0();
-
+    default: /* LMSW */
         exit->cr.number = 0;
-        exit->cr.value = (old & ~(LMSW_BITS & ~CR0_PE)) | (q >> QUAL_CR_LMSW_SHIFT & LMSW_BITS);
+        exit->cr.value = guest_lmsw(vmx_get_cr0(), q >> QUAL_CR_LMSW_SHIFT);
         break;
-    }
     }
 }
 

@@ -10,39 +10,12 @@
 #include "hv/slab.h"
 #include "hw/vmx.h"
 #include "hw/x86.h"
+#include "public/lu_abi.h"
 #include "vmx_asm.h"
 
 static int vmx_domain_init(struct domain *d)
 {
-    struct ept *ept = kzalloc(sizeof(*ept));
-
-    if (ept == NULL) {
-        return -ENOMEM;
-    }
-    int rc = ept_init(ept, ept_max_order(vmx_caps.ept_vpid), vmx_ept_invalidate);
-    if (rc != 0) {
-        kfree(ept);
-        return rc;
-    }
-    d->stage2 = ept;
-    /* The root may have been another domain's before. */
-    vmx_ept_invalidate(ept);
-    return 0;
-}
-
-static void vmx_domain_fini(struct domain *d)
-{
-    if (d->stage2 == NULL) {
-        return;
-    }
-    ept_fini(d->stage2);
-    kfree(d->stage2);
-    d->stage2 = NULL;
-}
-
-static int vmx_map(struct domain *d, gfn_t gfn, mfn_t mfn, unsigned int order)
-{
-    return ept_map(d->stage2, gfn, mfn, order);
+    return nested_domain_init(d, vmx_leaf_order(vmx_caps.ept_vpid), EPT_MEMTYPE_WB);
 }
 
 /* An entry that failed before it looked at the guest: controls, host state, or the injected event.
@@ -75,7 +48,7 @@ static void vmx_run(struct vcpu *v, uint64_t slice, struct hvm_exit *exit)
     uint64_t ticks = slice >> vmx_caps.timer_shift;
 
     *exit = (struct hvm_exit){.reason = HVM_EXIT_UNKNOWN};
-    if (x->shutdown) {
+    if (x->next.shutdown) {
         exit->reason = HVM_EXIT_TRIPLE_FAULT;
         exit->code = EXIT_TRIPLE_FAULT;
         exit->rip = vmread(VMCS_GUEST_RIP);
@@ -87,11 +60,13 @@ static void vmx_run(struct vcpu *v, uint64_t slice, struct hvm_exit *exit)
     }
     vmwrite(VMCS_PREEMPTION_TIMER, MAX(MIN(ticks, UINT32_MAX), 1));
     vmx_event_enter(x);
-    bool nmi = (x->event.info & EVENT_VALID) && event_type(&x->event) == EVENT_TYPE_NMI;
-    vmx_guest_enter(cpu->hvm_data);
+    bool nmi = (x->next.event.info & EVENT_VALID) && event_type(&x->next.event) == EVENT_TYPE_NMI;
+    if (nested_enter(cpu)) {
+        vmx_ept_flush();
+    }
     unsigned int failure = vmx_enter(v, x->launched);
     cpu->last_exit_tsc = rdtsc();
-    vmx_guest_exit(cpu->hvm_data);
+    nested_leave(cpu);
     if (failure != 0) {
         refuse(failure, exit);
         vmwrite(VMCS_ENTRY_INTR_INFO, 0);
@@ -135,12 +110,14 @@ static void vmx_unload(struct vcpu *v)
 
 const struct hvm_ops vmx_ops = {
     .name = "VMX",
+    .feature = LU_FEATURE_VMX,
     .probe = vmx_probe,
     .cpu_on = vmx_cpu_on,
     .cpu_off = vmx_cpu_off,
     .domain_init = vmx_domain_init,
-    .domain_fini = vmx_domain_fini,
-    .map = vmx_map,
+    .domain_fini = nested_domain_fini,
+    .map = nested_domain_map,
+    .walk = nested_domain_walk,
     .vcpu_init = vmx_vcpu_init,
     .vcpu_fini = vmx_vcpu_fini,
     .run = vmx_run,
@@ -153,5 +130,5 @@ const struct hvm_ops vmx_ops = {
     .skip = vmx_skip,
     .state_save = vmx_state_save,
     .state_load = vmx_state_load,
-    .state_check = vmx_state_check,
+    .state_check = guest_state_check,
 };

@@ -16,9 +16,6 @@
 #include "hw/x86.h"
 #include "vmx_asm.h"
 
-#define CPUID_ADDRESS_WIDTHS 0x80000008U
-#define PDPTE_RESERVED (BITS(8, 5) | BITS(2, 1))
-
 /* Writing these makes the CPU read the PDPTEs; SDM volume 3, "PDPTE Registers". */
 #define CR0_LOADS_PDPTE (CR0_PG | CR0_CD | CR0_NW)
 #define CR4_LOADS_PDPTE (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP)
@@ -75,17 +72,13 @@ void vmx_set_mode(uint64_t cr0, uint64_t cr4, uint64_t efer)
  * becomes not present: the CPU would raise #GP, here the guest takes page faults. */
 static void load_pdptes(struct vcpu *v)
 {
-    unsigned int width = cpuid(CPUID_ADDRESS_WIDTHS, 0).eax & 0xff;
-    uint64_t reserved = PDPTE_RESERVED | ~(BIT(width) - 1);
     uint64_t pdpte[4] = {0};
 
     if (domain_read(v->domain, vmread(VMCS_GUEST_CR3) & BITS(31, 5), pdpte, sizeof(pdpte)) != 0) {
         pdpte[0] = pdpte[1] = pdpte[2] = pdpte[3] = 0;
     }
     for (unsigned int i = 0; i < ARRAY_SIZE(pdpte); i++) {
-        bool good = (pdpte[i] & PTE_P) && !(pdpte[i] & reserved);
-
-        vmwrite(VMCS_GUEST_PDPTE0 + 2 * i, good ? pdpte[i] : 0);
+        vmwrite(VMCS_GUEST_PDPTE0 + 2 * i, guest_pdpte(pdpte[i]));
     }
 }
 
@@ -98,7 +91,7 @@ static void change_mode(struct vcpu *v, struct vmx_vcpu *x, uint64_t cr0, uint64
 
     vmx_set_mode(cr0, cr4, efer);
     if (((cr0_changed & CR0_LOADS_PDPTE) || (cr4_changed & CR4_LOADS_PDPTE)) &&
-        vmx_pae_paging(cr0, cr4, efer)) {
+        guest_pae_paging(cr0, cr4, efer)) {
         load_pdptes(v);
     }
     x->flush_vpid = true;
@@ -158,7 +151,7 @@ void vmx_reg_set(struct vcpu *v, enum hvm_reg reg, uint64_t value)
         return;
     case HVM_REG_CR3:
         vmwrite(VMCS_GUEST_CR3, value);
-        if (vmx_pae_paging(vmx_get_cr0(), vmx_get_cr4(), vmread(VMCS_GUEST_EFER))) {
+        if (guest_pae_paging(vmx_get_cr0(), vmx_get_cr4(), vmread(VMCS_GUEST_EFER))) {
             load_pdptes(v);
         }
         x->flush_vpid = true;

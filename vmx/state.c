@@ -50,7 +50,7 @@ void vmx_state_save(struct vcpu *v, struct vcpu_state *s)
     s->efer = vmread(VMCS_GUEST_EFER);
     s->dr7 = vmread(VMCS_GUEST_DR7);
     for (unsigned int i = 0; i < ARRAY_SIZE(s->pdpte); i++) {
-        bool loaded = vmx_pae_paging(s->cr0, s->cr4, s->efer);
+        bool loaded = guest_pae_paging(s->cr0, s->cr4, s->efer);
 
         s->pdpte[i] = loaded ? vmread(VMCS_GUEST_PDPTE0 + 2 * i) : 0;
     }
@@ -71,14 +71,14 @@ void vmx_state_save(struct vcpu *v, struct vcpu_state *s)
                         PENDING_DEBUG_RTM);
     s->interruptibility = vmread32(VMCS_GUEST_INTERRUPTIBILITY) &
                           (INTR_BLOCK_STI | INTR_BLOCK_MOV_SS | INTR_BLOCK_NMI);
-    s->event = x->event.info;
-    s->event_error = x->event.error_code;
-    s->event_length = x->event.length;
+    s->event = x->next.event.info;
+    s->event_error = x->next.event.error_code;
+    s->event_length = x->next.event.length;
 }
 
 int vmx_state_load(struct vcpu *v, const struct vcpu_state *s)
 {
-    int rc = vmx_state_check(s);
+    int rc = guest_state_check(s);
 
     if (rc != 0) {
         return rc;
@@ -109,12 +109,12 @@ int vmx_state_load(struct vcpu *v, const struct vcpu_state *s)
     vmwrite(VMCS_GUEST_PENDING_DEBUG, s->pending_debug);
     vmwrite(VMCS_GUEST_INTERRUPTIBILITY, s->interruptibility);
     x->nmi_blocked = s->interruptibility & INTR_BLOCK_NMI;
-    x->event = (struct vmx_event){
+    x->next.event = (struct guest_event){
         .info = s->event,
         .error_code = s->event_error,
         .length = s->event_length,
     };
-    x->shutdown = false;
+    x->next.shutdown = false;
     x->flush_vpid = true;
     return 0;
 }

@@ -36,8 +36,8 @@
 static uint8_t *msr_bitmap;
 static uint8_t *io_bitmap[2];
 
-/* VPIDs in use. 0 is the host's. */
-static uint64_t vpid_used[VPIDS / 64] = {1};
+/* VPIDs in use. 0 is the host's; its bit is not looked at, so that this is .bss. */
+static uint64_t vpid_used[VPIDS / 64];
 static uint16_t vpid_next = 1;
 
 static paddr_t page_pa(const void *page)
@@ -98,7 +98,7 @@ static uint16_t vpid_alloc(void)
     for (unsigned int i = 0; i < VPIDS; i++) {
         uint16_t vpid = vpid_next++;
 
-        if (!(vpid_used[vpid / 64] & BIT(vpid % 64))) {
+        if (vpid != 0 && !(vpid_used[vpid / 64] & BIT(vpid % 64))) {
             vpid_used[vpid / 64] |= BIT(vpid % 64);
             return vpid;
         }
@@ -111,7 +111,7 @@ static void vpid_free(uint16_t vpid)
     vpid_used[vpid / 64] &= ~BIT(vpid % 64);
 }
 
-static void write_controls(const struct vmx_vcpu *x, const struct ept *ept)
+static void write_controls(const struct vmx_vcpu *x, const struct nested *ept)
 {
     vmwrite(VMCS_PIN_CTLS, vmx_caps.pin);
     vmwrite(VMCS_PRIMARY_CTLS, vmx_caps.primary);
@@ -129,7 +129,7 @@ static void write_controls(const struct vmx_vcpu *x, const struct ept *ept)
     vmwrite(VMCS_IO_BITMAP_A, page_pa(io_bitmap[0]));
     vmwrite(VMCS_IO_BITMAP_B, page_pa(io_bitmap[1]));
     vmwrite(VMCS_MSR_BITMAP, page_pa(msr_bitmap));
-    vmwrite(VMCS_EPTP, ept_pointer(ept));
+    vmwrite(VMCS_EPTP, nested_root_pa(ept) | EPTP_WB | EPTP_WALK_4);
     vmwrite(VMCS_VPID, x->vpid);
     vmwrite(VMCS_TSC_OFFSET, 0);
     vmx_write_cr_masks();

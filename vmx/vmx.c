@@ -23,10 +23,6 @@
 struct vmx_caps vmx_caps;
 static bool have_caps;
 
-/* Counts what has made EPT translations stale: a CPU that has not caught up drops its own before it
- * enters a guest. */
-static uint64_t ept_generation;
-
 enum need {
     SET,      /* must be 1 */
     CLEAR,    /* must be 0; needs a row only where the CPU might force it to 1 */
@@ -295,7 +291,7 @@ static const char *difference(const struct vmx_caps *caps)
     if (caps->timer_shift != vmx_caps.timer_shift) {
         return "rate of the VMX preemption timer";
     }
-    if (host_xcr0 != 0 && xgetbv0() != host_xcr0) {
+    if (host_has_xsave && xgetbv0() != host_xcr0) {
         return "XSAVE features";
     }
     return control_difference(caps);
@@ -346,12 +342,12 @@ int vmx_cpu_on(void)
         return -ENOSYS;
     }
     cpu->on = true;
-    cpu->ept_seen = EPT_SEEN_NOTHING;
+    this_cpu()->nested_seen = NESTED_SEEN_NOTHING;
     hvm_features.rdtscp = vmx_caps.secondary & SEC_RDTSCP;
     hvm_features.invpcid = vmx_caps.secondary & SEC_INVPCID;
     /* Nothing else drops what an earlier owner of this CPU left cached; SDM volume 3, "Guidelines
      * for Use of the INVVPID Instruction", "Guidelines for Use of the INVEPT Instruction". */
-    vmx_ept_catch_up(cpu);
+    vmx_ept_flush();
     invvpid(INVVPID_ALL, 0);
     return 0;
 }
@@ -371,54 +367,9 @@ void vmx_cpu_off(void)
     write_cr4(read_cr4() & ~CR4_VMXE);
 }
 
-void vmx_ept_catch_up(struct vmx_cpu *cpu)
+void vmx_ept_flush(void)
 {
-    uint64_t generation = __atomic_load_n(&ept_generation, __ATOMIC_SEQ_CST);
-
-    if (cpu->ept_seen != generation) {
-        invept(INVEPT_ALL, 0);
-        cpu->ept_seen = generation;
-    }
-}
-
-void vmx_guest_enter(struct vmx_cpu *cpu)
-{
-    /* Said before it looks for work; vmx_ept_invalidate() makes work before it asks. So either this
-     * CPU sees the new generation or the other one sees it here, and kicks it. */
-    __atomic_store_n(&cpu->in_guest, true, __ATOMIC_SEQ_CST);
-    vmx_ept_catch_up(cpu);
-}
-
-void vmx_guest_exit(struct vmx_cpu *cpu)
-{
-    /* Release: nothing is walked any more; pairs with wait_outside(). */
-    __atomic_store_n(&cpu->in_guest, false, __ATOMIC_RELEASE);
-}
-
-/* Returns when that CPU is not in a guest, where it might still use what was there. It cannot come
- * back with old translations. */
-static void wait_outside(struct percpu *percpu)
-{
-    struct vmx_cpu *cpu = percpu->hvm_data;
-
-    if (cpu == NULL || !__atomic_load_n(&cpu->in_guest, __ATOMIC_SEQ_CST)) {
-        return;
-    }
-    cpu_kick(percpu);
-    while (__atomic_load_n(&cpu->in_guest, __ATOMIC_ACQUIRE)) {
-        cpu_pause();
-    }
-}
-
-void vmx_ept_invalidate(const struct ept *ept)
-{
-    (void)ept; /* changes of what is mapped are rare: all go */
-    __atomic_fetch_add(&ept_generation, 1, __ATOMIC_SEQ_CST);
-    for_each_cpu(cpu) {
-        if (cpu != this_cpu()) {
-            wait_outside(cpu);
-        }
-    }
+    invept(INVEPT_ALL, 0);
 }
 
 void vmx_vpid_invalidate(uint16_t vpid)

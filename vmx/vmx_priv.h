@@ -5,13 +5,15 @@
 #ifndef VMX_VMX_PRIV_H
 #define VMX_VMX_PRIV_H
 
-#include "ept.h"
-#include "event.h"
+#include "hv/nested_sync.h"
+#include "hv/event.h"
 #include "hv/compiler.h"
+#include "hv/exit.h"
 #include "hv/hvm.h"
 #include "hv/percpu.h"
 #include "hv/types.h"
 #include "hv/vcpu.h"
+#include "hw/vmx.h"
 #include "hw/x86.h"
 
 /* What the CPU can do and how molt uses it: the same on every CPU of a machine. */
@@ -25,12 +27,9 @@ struct vmx_caps {
 
 struct vmx_vcpu;
 
-#define EPT_SEEN_NOTHING UINT64_MAX
-
 /* One per CPU, at this_cpu()->hvm_data. Used on its own CPU only. */
 struct vmx_cpu {
-    LAYOUT(void *vmxon_region; bool on; bool in_guest; /* from before VM entry to after VM exit */
-           uint64_t ept_seen;                          /* generation that its EPT caches are of */
+    LAYOUT(void *vmxon_region; bool on;
            , struct vmx_vcpu *current; /* whose VMCS the VMCS instructions work on */
            struct vmx_vcpu *active;    /* whose VMCSs the CPU may hold in caches */)
 };
@@ -40,11 +39,10 @@ struct vmx_vcpu {
     LAYOUT(void *vmcs; struct vmx_cpu *cpu; /* where the VMCS is active, NULL: nowhere */
            struct vmx_vcpu *next_active; struct vmx_vcpu *prev_active;
            ,
-           struct vmx_event event; /* for the next entry: injected, or interrupted by the exit */
-           uint16_t vpid; bool launched; bool flush_vpid; /* before the next entry */
-           bool irq_window; bool nmi_window; /* an exit is asked for */
-           bool nmi_blocked; /* as the guest has it: see check_nmi_blocking() */
-           bool shutdown;                                 /* a triple fault is due */)
+           struct guest_entry next; uint16_t vpid; bool launched;
+           bool flush_vpid; /* before the next entry */ bool irq_window;
+           bool nmi_window; /* exits are asked for */
+           bool nmi_blocked; /* as the guest has it: see check_nmi_blocking() */)
 };
 
 /* vmx.c. Valid after the first cpu_on(). */
@@ -53,25 +51,22 @@ extern struct vmx_caps vmx_caps;
 int vmx_probe(const char **why);
 int vmx_cpu_on(void);
 void vmx_cpu_off(void);
-/* Makes stale what CPUs hold of EPT translations. None is in a guest with them when this returns,
- * and none enters one with them. hv_lock held. */
-void vmx_ept_invalidate(const struct ept *ept);
-/* Drops this CPU's EPT translations if any have become stale. */
-void vmx_ept_catch_up(struct vmx_cpu *cpu);
-/* Around VM entry. hv_lock not needed. */
-void vmx_guest_enter(struct vmx_cpu *cpu);
-void vmx_guest_exit(struct vmx_cpu *cpu);
+/* Drops this CPU's EPT translations. */
+void vmx_ept_flush(void);
 void vmx_vpid_invalidate(uint16_t vpid);
+
+/* Largest EPT leaf for capabilities as in MSR_VMX_EPT_VPID_CAP. */
+static inline unsigned int vmx_leaf_order(uint64_t capabilities)
+{
+    if (!(capabilities & EPT_CAP_2M)) {
+        return ORDER_4K;
+    }
+    return (capabilities & EPT_CAP_1G) ? ORDER_1G : ORDER_2M;
+}
 
 static inline struct vmx_cpu *vmx_this_cpu(void)
 {
     return this_cpu()->hvm_data;
-}
-
-/* In PAE paging the CPU holds four PDPTEs. */
-static inline bool vmx_pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)
-{
-    return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LME);
 }
 
 /* vmcs.c */
@@ -100,8 +95,6 @@ bool vmx_nmi(struct vcpu *v, bool waiting);
 /* Around VM entry: writes the due event; keeps the event that the exit interrupted. */
 void vmx_event_enter(struct vmx_vcpu *x);
 void vmx_event_exit(struct vmx_vcpu *x);
-/* Another event for the guest while x->event may be under way: combines them. */
-void vmx_event_raise(struct vmx_vcpu *x, const struct vmx_event *event);
 
 /* exit_decode.c. `reason` is the raw exit reason of an entry that succeeded or failed late. */
 void vmx_exit_decode(struct vcpu *v, uint32_t reason, struct hvm_exit *exit);
@@ -109,9 +102,6 @@ void vmx_exit_decode(struct vcpu *v, uint32_t reason, struct hvm_exit *exit);
 /* state.c */
 void vmx_state_save(struct vcpu *v, struct vcpu_state *state);
 int vmx_state_load(struct vcpu *v, const struct vcpu_state *state);
-
-/* state_check.c: 0 or -EINVAL. Pure. */
-MUST_CHECK int vmx_state_check(const struct vcpu_state *state);
 
 /*
  * entry.asm: enters the guest with the general registers of v->gpr and stores them there at the

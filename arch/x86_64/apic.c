@@ -16,6 +16,7 @@
 #include "hv/cmdline.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
+#include "hv/time.h"
 #include "hw/apic.h"
 #include "hw/cpuid.h"
 #include "hw/x86.h"
@@ -23,6 +24,7 @@
 #define VECTOR_WORDS 8U
 #define MEASURE_MIN_TSC 0x100000UL
 #define TIMER_MAX_TSC 0x7fffffffUL /* armed at most: a product with the ratio fits 64 bits */
+#define TIMER_MIN_US 20U           /* armed at least: it repeats until it is disarmed */
 #define RATIO_SHIFT 32
 #define HALT_SPINS 64
 
@@ -217,11 +219,18 @@ void apic_send_sipi(uint32_t id, uint8_t page)
     send(id, APIC_MODE_SIPI << APIC_ICR_MODE_SHIFT | APIC_ICR_ASSERT | page);
 }
 
+void cpu_nmi(struct percpu *cpu)
+{
+    if (mode != MODE_NONE) {
+        send(cpu->apic_id, APIC_MODE_NMI << APIC_ICR_MODE_SHIFT | APIC_ICR_ASSERT);
+    }
+}
+
 void apic_stop_others(void)
 {
     for_each_cpu(cpu) {
-        if (mode != MODE_NONE && cpu != this_cpu()) {
-            send(cpu->apic_id, APIC_MODE_NMI << APIC_ICR_MODE_SHIFT | APIC_ICR_ASSERT);
+        if (cpu != this_cpu()) {
+            cpu_nmi(cpu);
         }
     }
 }
@@ -237,32 +246,6 @@ void apic_handled(uint32_t vector)
 void cpu_kick(struct percpu *cpu)
 {
     send(cpu->apic_id, APIC_MODE_FIXED << APIC_ICR_MODE_SHIFT | APIC_ICR_ASSERT | VECTOR_KICK);
-}
-
-static uint32_t ioapic_read(volatile uint8_t *ioapic, uint32_t index)
-{
-    *(volatile uint32_t *)(ioapic + IOAPIC_SELECT) = index;
-    return *(volatile uint32_t *)(ioapic + IOAPIC_WINDOW);
-}
-
-bool ioapic_mask_all(paddr_t pa)
-{
-    uint8_t *page = map_registers(pa);
-    volatile uint8_t *ioapic = page + pa % PAGE_SIZE;
-    uint32_t last;
-
-    if (page == NULL) {
-        return false;
-    }
-    last = ioapic_read(ioapic, IOAPIC_VERSION) >> IOAPIC_VERSION_MAX_PIN_SHIFT & UINT8_MAX;
-    for (uint32_t pin = 0; pin <= last && pin < IOAPIC_PINS_MAX; pin++) {
-        uint32_t low = ioapic_read(ioapic, IOAPIC_REDIRECTION + 2 * pin);
-
-        if ((low & IOAPIC_RTE_MODE) >> IOAPIC_RTE_MODE_SHIFT != APIC_MODE_SMI) {
-            *(volatile uint32_t *)(ioapic + IOAPIC_WINDOW) = low | (uint32_t)IOAPIC_RTE_MASKED;
-        }
-    }
-    return true;
 }
 
 /* How fast the timer runs, from what it has counted since set_up(). False: not long enough yet. */
@@ -282,8 +265,12 @@ static bool measure_timer(void)
     return timer_ratio != 0;
 }
 
-/* False: that time is over, or the timer cannot be used yet. */
-static bool timer_arm(uint64_t until_tsc)
+/*
+ * Without a deadline the timer repeats until it is disarmed, since QEMU's emulation may lose an
+ * interrupt that comes at the very moment of a VMRUN with a virtual interrupt (its request bits are
+ * written by two threads): a guest that never exits by itself would then have its CPU for ever.
+ */
+bool apic_timer_arm(uint64_t until_tsc)
 {
     uint64_t now = rdtsc(), cycles;
 
@@ -297,13 +284,13 @@ static bool timer_arm(uint64_t until_tsc)
     if (timer_ratio == 0 && !measure_timer()) {
         return false;
     }
-    cycles = MIN(until_tsc - now, TIMER_MAX_TSC);
-    write_reg(APIC_LVT_TIMER, VECTOR_TIMER);
+    cycles = MAX(MIN(until_tsc - now, TIMER_MAX_TSC), us_to_tsc(TIMER_MIN_US));
+    write_reg(APIC_LVT_TIMER, APIC_TIMER_PERIODIC | VECTOR_TIMER);
     write_reg(APIC_TMICT, (uint32_t)MAX(cycles * timer_ratio >> RATIO_SHIFT, 1));
     return true;
 }
 
-static void timer_disarm(void)
+void apic_timer_disarm(void)
 {
     if (has_deadline) {
         wrmsr(MSR_TSC_DEADLINE, 0);
@@ -316,7 +303,7 @@ void cpu_halt(uint64_t until_tsc)
 {
     bool timed = until_tsc != UINT64_MAX;
 
-    if (mode == MODE_NONE || (timed && !timer_arm(until_tsc))) {
+    if (mode == MODE_NONE || (timed && !apic_timer_arm(until_tsc))) {
         for (int i = 0; i < HALT_SPINS; i++) {
             cpu_pause();
         }
@@ -326,6 +313,6 @@ void cpu_halt(uint64_t until_tsc)
      * before this ends the HLT at once. */
     __asm__ volatile("sti; hlt; cli" ::: "memory");
     if (timed) {
-        timer_disarm();
+        apic_timer_disarm();
     }
 }

@@ -12,8 +12,11 @@
 #include "hw/ports.h"
 #include "hw/x86.h"
 
-uint64_t host_xcr0;
-uint32_t host_xsave_bytes;
+#define RESET_POLLS 1000000U
+
+bool host_has_xsave;
+uint64_t host_xcr0 = XCR0_X87 | XCR0_SSE;
+uint32_t host_xsave_bytes = XSAVE_BYTES_MIN;
 
 static bool has_crc32, has_rdrand;
 
@@ -69,9 +72,9 @@ static void xsave_init(uint32_t features)
     if (!(features & CPUID_1_ECX_XSAVE)) {
         return;
     }
+    host_has_xsave = true;
     write_cr4(read_cr4() | CR4_OSXSAVE);
     supported = cpuid(0xd, 0).eax;
-    host_xcr0 = XCR0_X87 | XCR0_SSE;
     if (supported & XCR0_AVX) {
         host_xcr0 |= XCR0_AVX;
         if ((supported & XCR0_AVX512) == XCR0_AVX512) {
@@ -100,7 +103,7 @@ static void control_init(void)
 void cpu_init_other(void)
 {
     control_init();
-    if (host_xcr0 != 0 && (cpuid(1, 0).ecx & CPUID_1_ECX_XSAVE)) {
+    if (host_has_xsave && (cpuid(1, 0).ecx & CPUID_1_ECX_XSAVE)) {
         write_cr4(read_cr4() | CR4_OSXSAVE);
         /* Less than the first CPU has: the backend finds out and gives it no guests. */
         xsetbv0(host_xcr0 & cpuid(0xd, 0).eax);
@@ -135,6 +138,29 @@ void machine_off(bool ok)
         outb(BOCHS_SHUTDOWN_PORT, (uint8_t)shutdown[i]);
     }
     cpu_halt_forever();
+}
+
+/* Time for a reset to take place. */
+static void await_reset(void)
+{
+    for (unsigned int i = 0; i < RESET_POLLS; i++) {
+        cpu_pause();
+    }
+}
+
+void machine_reset(void)
+{
+    static const struct descriptor_ptr no_idt;
+
+    __asm__ volatile("cli");
+    outb(RESET_PORT, RESET_HARD);
+    outb(RESET_PORT, RESET_HARD | RESET_NOW);
+    await_reset();
+    outb(KEYBOARD_PORT, KEYBOARD_PULSE_RESET);
+    await_reset();
+    /* An exception that cannot be delivered shuts the CPU down, and chipsets reset it then. */
+    __asm__ volatile("lidt %0; ud2" ::"m"(no_idt));
+    __builtin_unreachable();
 }
 
 void frames_zero(mfn_t mfn, uint64_t frames)

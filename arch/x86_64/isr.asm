@@ -2,7 +2,12 @@
 ;
 ; Exception and interrupt entry, fault-safe MSR access, descriptor loads.
 
+%include "asm/regs.inc"
+
 extern trap_handler
+
+; struct trap_frame, from its end
+%define TRAP_REGS rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
 
 bits 64
 default rel
@@ -37,42 +42,14 @@ isr_32: VECTOR  32, 0
 isr_33: VECTOR  33, 0
 
 trap_common:
-        push    rax
-        push    rcx
-        push    rdx
-        push    rbx
-        push    rbp
-        push    rsi
-        push    rdi
-        push    r8
-        push    r9
-        push    r10
-        push    r11
-        push    r12
-        push    r13
-        push    r14
-        push    r15
+        PUSHES  TRAP_REGS
         cld
         mov     rdi, rsp
         mov     rbp, rsp
         and     rsp, -16
         call    trap_handler
         mov     rsp, rbp
-        pop     r15
-        pop     r14
-        pop     r13
-        pop     r12
-        pop     r11
-        pop     r10
-        pop     r9
-        pop     r8
-        pop     rdi
-        pop     rsi
-        pop     rbp
-        pop     rbx
-        pop     rdx
-        pop     rcx
-        pop     rax
+        POPS    TRAP_REGS
         add     rsp, 16
         iretq
 

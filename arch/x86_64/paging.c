@@ -81,6 +81,21 @@ static uint64_t *entry_table(uint64_t entry)
     return pa_to_direct(entry & PTE_ADDR);
 }
 
+/* n entries of one table. By fours, because this is what the pause costs for each GiB of RAM. */
+static void fill_leaves(uint64_t *entry, uint64_t leaf, uint64_t step, uint64_t n)
+{
+    for (; n >= 4; n -= 4, entry += 4) {
+        entry[0] = leaf;
+        entry[1] = leaf += step;
+        entry[2] = leaf += step;
+        entry[3] = leaf += step;
+        leaf += step;
+    }
+    for (; n > 0; n--, leaf += step) {
+        *entry++ = leaf;
+    }
+}
+
 /* Replaces a leaf of `level` by a table of leaves one level below, same rights. */
 static int split_leaf(uint64_t *entry, unsigned int level)
 {
@@ -91,9 +106,7 @@ static int split_leaf(uint64_t *entry, unsigned int level)
     if (table == NULL) {
         return -ENOMEM;
     }
-    for (unsigned int i = 0; i < ENTRIES; i++) {
-        table[i] = leaf + i * step;
-    }
+    fill_leaves(table, leaf, step, ENTRIES);
     *entry = mfn_to_pa(va_to_mfn(table)) | TABLE_FLAGS;
     return 0;
 }
@@ -167,6 +180,66 @@ mfn_t vmap_pt_get(uintptr_t va)
     return pa_to_mfn(*entry & PTE_ADDR);
 }
 
+static bool page_mapped(uintptr_t va)
+{
+    const uint64_t *table = pml4;
+
+    for (unsigned int l = LEVEL_PML4;; l--) {
+        uint64_t entry = table[level_index(va, l)];
+
+        if (!(entry & PTE_P)) {
+            return false;
+        }
+        if (l == LEVEL_PT || (l < LEVEL_PML4 && (entry & PTE_PS))) {
+            return true;
+        }
+        table = entry_table(entry);
+    }
+}
+
+bool memory_mapped(const void *p, size_t bytes)
+{
+    uintptr_t va = (uintptr_t)p, last;
+
+    if (bytes == 0 || va < DIRECT_VA || __builtin_add_overflow(va, bytes - 1, &last)) {
+        return false; /* the lower half is empty, and what lies between is no address */
+    }
+    for (uintptr_t page = va >> PAGE_SHIFT; page <= last >> PAGE_SHIFT; page++) {
+        if (!page_mapped(page << PAGE_SHIFT)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* n leaves of `level` side by side from va on, the first being `leaf`; 0: none there. */
+static int map_run(uintptr_t va, uint64_t leaf, unsigned int level, uint64_t n)
+{
+    unsigned int shift = level_shift(level);
+    uint64_t step = leaf != 0 ? BIT(shift) : 0;
+
+    while (n > 0) {
+        uint64_t *entry = walk(va, level, true);
+        uint64_t here = MIN(ENTRIES - level_index(va, level), n);
+
+        if (entry == NULL) {
+            return -ENOMEM;
+        }
+        fill_leaves(entry, leaf, step, here);
+        leaf += here * step;
+        va += here << shift;
+        n -= here;
+    }
+    return 0;
+}
+
+/* Maps [pa, end) of the direct map in leaves of `level`, to which both are aligned. */
+static int map_direct(paddr_t pa, paddr_t end, unsigned int level)
+{
+    return map_run(DIRECT_VA + pa, pa | DATA_FLAGS | PTE_PS, level,
+                   (end - pa) >> level_shift(level));
+}
+
 /* RAM in the largest leaves; every 2 MiB that holds any RAM is mapped as a whole (what else is in
  * there keeps the memory type that the firmware's MTRRs give it). */
 static int map_ram(const struct e820 *map)
@@ -183,63 +256,55 @@ static int map_ram(const struct e820 *map)
             continue;
         }
         end = MIN(end, DIRECT_VA_END - DIRECT_VA);
-        for (pa = MAX(pa, done); pa < end;) {
-            bool big = gib_leaves && is_aligned(pa, gib) && end - pa >= gib;
-            int rc = map_leaf(DIRECT_VA + pa, pa, big ? LEVEL_PDPT : LEVEL_PD, DATA_FLAGS);
-
-            if (rc != 0) {
-                return rc;
-            }
-            pa += big ? gib : mib2;
+        pa = MAX(pa, done);
+        if (pa >= end) {
+            continue;
         }
-        done = MAX(done, end);
+        done = end;
+        paddr_t gib_start = gib_leaves ? MIN(align_up(pa, gib), end) : end;
+        paddr_t gib_end = MAX(align_down(end, gib), gib_start);
+
+        if (map_direct(pa, gib_start, LEVEL_PD) != 0 ||
+            map_direct(gib_start, gib_end, LEVEL_PDPT) != 0 ||
+            map_direct(gib_end, end, LEVEL_PD) != 0) {
+            return -ENOMEM;
+        }
     }
     return 0;
 }
 
-static bool is_guard_page(uintptr_t va)
+static int map_image_pages(const char *start, const char *end, uint64_t flags)
 {
-    if (va == (uintptr_t)boot_stacks.guard) {
-        return true;
-    }
-    for (unsigned int i = 0; i < IST_STACKS; i++) {
-        if (va == (uintptr_t)boot_stacks.ist[i].guard) {
-            return true;
-        }
-    }
-    return false;
+    return map_run((uintptr_t)start, image_va_to_pa(start) | flags, LEVEL_PT,
+                   (uint64_t)(end - start) >> PAGE_SHIFT);
+}
+
+static int unmap_guard_page(const uint8_t *page)
+{
+    return map_run((uintptr_t)page, 0, LEVEL_PT, 1);
 }
 
 static int map_image(void)
 {
-    for (uintptr_t va = (uintptr_t)__image_start; va < (uintptr_t)__image_end; va += PAGE_SIZE) {
-        paddr_t pa = image_va_to_pa((const void *)va);
-        uint64_t flags;
-        int rc;
+    int rc = map_image_pages(__image_start, __text_end, PTE_P | PTE_A | PTE_G);
 
-        if (va < (uintptr_t)__text_end) {
-            flags = PTE_P | PTE_A | PTE_G;
-        } else if (va < (uintptr_t)__rodata_end) {
-            flags = PTE_P | PTE_A | PTE_G | PTE_NX;
-        } else if (is_guard_page(va)) {
-            continue;
-        } else {
-            flags = DATA_FLAGS;
-        }
-        rc = map_leaf(va, pa, LEVEL_PT, flags);
-        if (rc != 0) {
-            return rc;
-        }
-        if (va < (uintptr_t)__rodata_end) {
-            uint64_t *alias = walk(DIRECT_VA + pa, LEVEL_PT, true);
-
-            if (alias == NULL) {
-                return -ENOMEM;
-            }
-            *alias = 0;
-        }
+    if (rc == 0) {
+        rc = map_image_pages(__text_end, __rodata_end, PTE_P | PTE_A | PTE_G | PTE_NX);
     }
-    return 0;
+    if (rc == 0) {
+        rc = map_image_pages(__rodata_end, __image_end, DATA_FLAGS);
+    }
+    if (rc == 0) {
+        rc = unmap_guard_page(boot_stacks.guard);
+    }
+    for (unsigned int i = 0; rc == 0 && i < IST_STACKS; i++) {
+        rc = unmap_guard_page(boot_stacks.ist[i].guard);
+    }
+    if (rc == 0) { /* no writable alias */
+        rc = map_run(DIRECT_VA + image_pa, 0, LEVEL_PT,
+                     (uint64_t)(__rodata_end - __image_start) >> PAGE_SHIFT);
+    }
+    return rc;
 }
 
 uint64_t paging_bytes(paddr_t ram_end)
@@ -289,18 +354,7 @@ void tlb_flush(void)
     write_cr4(cr4);
 }
 
-/* ---- the jump ---- */
-
-extern char relocator_start[], relocator_entry[], relocator_park[], relocator_end[];
-
-static uint8_t relocator_page[PAGE_SIZE] ALIGNED(4096);
-
-/* A list that does nothing, for the early jump. */
-static uint64_t empty_list = 6; /* RELOC_DONE */
-
-typedef void (*park_fn)(uint64_t park_pa, uint64_t magic, uint64_t cr3) NORETURN;
-typedef void (*relocator_fn)(uint64_t list_pa, uint64_t entry_pa, uint64_t info_pa,
-                             uint64_t cr3) NORETURN;
+/* ---- tables of the jump ---- */
 
 /* Copies `table`'s entry for pa, one level down, into `below`: its table's entries, or a leaf's
  * pieces. */
@@ -319,67 +373,23 @@ static void open_entry(uint64_t entry, unsigned int level, uint64_t *below)
     }
 }
 
-void kexec_prepare(void)
+paddr_t paging_jump_tables(paddr_t code_pa)
 {
     unsigned int direct = level_index(DIRECT_VA, LEVEL_PML4);
     unsigned int slots = (unsigned int)((DIRECT_VA_END - DIRECT_VA) >> level_shift(LEVEL_PML4));
-    paddr_t pa = image_va_to_pa(relocator_page);
     unsigned int i;
 
-    memcpy(relocator_page, relocator_start, (size_t)(relocator_end - relocator_start));
     memcpy(&jump_pml4[UPPER_HALF], &pml4[UPPER_HALF], PAGE_SIZE / 2);
     memcpy(jump_pml4, &pml4[direct], slots * sizeof(pml4[0]));
 
     memcpy(jump_pdpt, entry_table(pml4[direct]), PAGE_SIZE);
     jump_pml4[0] = image_va_to_pa(jump_pdpt) | TABLE_FLAGS;
-    i = level_index(pa, LEVEL_PDPT);
+    i = level_index(code_pa, LEVEL_PDPT);
     open_entry(jump_pdpt[i], LEVEL_PDPT, jump_pd);
     jump_pdpt[i] = image_va_to_pa(jump_pd) | TABLE_FLAGS;
-    i = level_index(pa, LEVEL_PD);
+    i = level_index(code_pa, LEVEL_PD);
     open_entry(jump_pd[i], LEVEL_PD, jump_pt);
     jump_pd[i] = image_va_to_pa(jump_pt) | TABLE_FLAGS;
-    jump_pt[level_index(pa, LEVEL_PT)] = pa | JUMP_FLAGS;
-}
-
-/* Address of a label of the relocator in the copy at code_pa. */
-static uintptr_t in_copy(paddr_t code_pa, const char *label)
-{
-    return (uintptr_t)(code_pa + (uint64_t)(label - relocator_start));
-}
-
-static void switch_to_jump_tables(paddr_t cr3)
-{
-    write_cr4(read_cr4() & ~(CR4_PGE | CR4_SMEP));
-    write_cr3(cr3);
-}
-
-static NORETURN void enter_relocator(paddr_t code_pa, paddr_t list_pa, paddr_t entry_pa,
-                                     paddr_t info_pa, paddr_t cr3)
-{
-    relocator_fn fn = (relocator_fn)in_copy(code_pa, relocator_entry);
-
-    switch_to_jump_tables(cr3);
-    fn(list_pa, entry_pa, info_pa, cr3);
-}
-
-void kexec_jump(paddr_t list_pa, paddr_t entry_pa, paddr_t info_pa)
-{
-    enter_relocator(image_va_to_pa(relocator_page), list_pa, entry_pa, info_pa,
-                    image_va_to_pa(jump_pml4));
-}
-
-void kexec_park(paddr_t park_pa)
-{
-    park_fn fn = (park_fn)in_copy(image_va_to_pa(relocator_page), relocator_park);
-    paddr_t cr3 = image_va_to_pa(jump_pml4);
-
-    switch_to_jump_tables(cr3);
-    fn(park_pa, LU_PARK_MAGIC, cr3);
-}
-
-void kexec_jump_early(paddr_t entry_pa, paddr_t info_pa)
-{
-    memcpy(relocator_page, relocator_start, (size_t)(relocator_end - relocator_start));
-    enter_relocator(image_va_to_pa(relocator_page), image_va_to_pa(&empty_list), entry_pa, info_pa,
-                    read_cr3());
+    jump_pt[level_index(code_pa, LEVEL_PT)] = code_pa | JUMP_FLAGS;
+    return image_va_to_pa(jump_pml4);
 }

@@ -14,6 +14,7 @@
 #include "asm/cpu.h"
 #include "asm/machine.h"
 #include "asm/traps.h"
+#include "hv/fault.h"
 #include "hv/boot_alloc.h"
 #include "hv/cmdline.h"
 #include "hv/errno.h"
@@ -165,59 +166,18 @@ uint64_t cpus_bytes(unsigned int nr)
 void ap_main(struct cpu_arch *cpu)
 {
     traps_cpu_init(cpu);
+    FAULT_POINT("new.other.before");
     cpu_init_other();
     if (!apic_init_other()) {
         cpu_halt_forever();
     }
     /* Release: pairs with arrived(). */
     __atomic_store_n(&cpu->arrived, true, __ATOMIC_RELEASE);
+    FAULT_POINT("new.other.after");
     cpu_main();
 }
 
 /* ---- cold boot ---- */
-
-/* One page of physical memory, whatever it is, for the ACPI tables. */
-static struct {
-    void *area;
-    mfn_t mfn;
-} window;
-
-static bool window_move(mfn_t mfn)
-{
-    if (window.area != NULL && window.mfn.v == mfn.v) {
-        return true;
-    }
-    vunmap(window.area);
-    window.area = vmap_reserve(1);
-    window.mfn = mfn;
-    if (window.area != NULL && vmap_set(window.area, 0, mfn) != 0) {
-        vunmap(window.area);
-        window.area = NULL;
-    }
-    return window.area != NULL;
-}
-
-static bool read_physical(paddr_t pa, void *to, size_t bytes)
-{
-    unsigned int bits = cpuid(CPUID_ADDRESS_SIZES, 0).eax & CPUID_PHYSICAL_BITS;
-    uint8_t *out = to;
-
-    if (pa >= BIT(bits) || bytes > BIT(bits) - pa) {
-        return false;
-    }
-    while (bytes > 0) {
-        size_t n = MIN(bytes, PAGE_SIZE - pa % PAGE_SIZE);
-
-        if (!window_move(pa_to_mfn(pa))) {
-            return false;
-        }
-        memcpy(out, (const uint8_t *)window.area + pa % PAGE_SIZE, n);
-        out += n;
-        pa += n;
-        bytes -= n;
-    }
-    return true;
-}
 
 struct wanted {
     unsigned int left; /* CPUs that cpus= still allows */
@@ -245,10 +205,11 @@ static void want_cpu(uint32_t id, void *arg)
 }
 
 /* A level-triggered pin that the firmware left open would interrupt for ever. */
-static void silence_ioapic(paddr_t pa, void *arg)
+static void silence_ioapic(paddr_t pa, uint32_t gsi_base, void *arg)
 {
     paddr_t page = align_down(pa, PAGE_SIZE);
 
+    (void)gsi_base;
     (void)arg;
     if (e820_is_ram(&memory_map, page, page + PAGE_SIZE)) {
         printk("cpus: the I/O APIC at 0x%llx would be RAM", (unsigned long long)pa);
@@ -277,13 +238,13 @@ static unsigned int cpus_allowed(const char *cmdline)
 static void want_all(const struct boot_info *info)
 {
     struct wanted wanted = {.left = cpus_allowed(info->cmdline) - 1};
-    struct madt_reader reader = {read_physical, want_cpu, silence_ioapic, &wanted};
+    struct madt_reader reader = {
+        .read = physical_read, .cpu = want_cpu, .ioapic = silence_ioapic, .arg = &wanted};
     const char *why = NULL;
     int rc;
 
     rc = madt_walk(info->rsdp, info->rsdp_bytes, &reader, &why);
-    vunmap(window.area);
-    window.area = NULL;
+    physical_done();
     if (rc != 0) {
         printk("cpus: the firmware names none: %s", rc == -ENOENT ? "no ACPI MADT" : why);
     }
@@ -454,11 +415,18 @@ int cpus_prepare(const struct lu_park *park)
     return 0;
 }
 
-void cpus_release(struct lu_park *park)
+void cpus_release(struct lu_handover *page)
 {
     ap_cr3 = paging_cr3();
+    page->park_check = ~ap_entry_pa();
     /* Release: what the CPUs find is complete; pairs with the polling in relocator.asm. */
-    __atomic_store_n(&park->entry_pa, ap_entry_pa(), __ATOMIC_RELEASE);
+    __atomic_store_n(&page->park.entry_pa, ap_entry_pa(), __ATOMIC_RELEASE);
+}
+
+void cpus_return(struct lu_handover *page)
+{
+    ap_claimed = 0; /* any of them may take any entry */
+    cpus_release(page);
 }
 
 void cpu_park(paddr_t park_pa)

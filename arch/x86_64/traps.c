@@ -11,24 +11,21 @@
 #include "asm/cpu.h"
 #include "asm/machine.h"
 #include "hv/printk.h"
+#include "hv/way_back.h"
 #include "hw/x86.h"
 
-#define SEL_CODE 0x08
+#define SEL_CODE 0x08UL
 #define SEL_DATA 0x10
 #define SEL_TSS 0x18
 #define GDT_CODE64 0x00af9b000000ffffUL
 #define GDT_DATA 0x00cf93000000ffffUL
 #define VECTORS 256U
-#define GATE_INTERRUPT 0x8e00U /* present, DPL 0, 64-bit interrupt gate */
+#define GATE_INTERRUPT 0x8e00UL /* present, DPL 0, 64-bit interrupt gate */
 #define TSS_AVAILABLE 0x89UL
 
 struct idt_gate {
-    uint16_t offset_low;
-    uint16_t selector;
-    uint16_t ist_type; /* IST number, then type and P */
-    uint16_t offset_mid;
-    uint32_t offset_high;
-    uint32_t reserved;
+    uint64_t low; /* offset 0-15, selector, IST number, type and P, offset 16-31 */
+    uint64_t high;
 };
 
 struct cpu_stacks boot_stacks ALIGNED(4096);
@@ -36,7 +33,8 @@ __asm__(".globl boot_stack_top\n.set boot_stack_top, boot_stacks + 4096 + 16384"
 _Static_assert(offsetof(struct cpu_stacks, main) == 4096 && MAIN_STACK_BYTES == 16384,
                "boot_stack_top is the end of boot_stacks.main");
 
-struct cpu_arch boot_cpu ALIGNED(16);
+/* entry.asm makes it this_cpu(), before there is a table of exceptions. */
+struct cpu_arch boot_cpu ALIGNED(16) = {.percpu.self = &boot_cpu.percpu};
 
 static struct idt_gate idt[VECTORS] ALIGNED(16); /* of all CPUs */
 
@@ -74,7 +72,7 @@ static uint64_t stack_top(uint8_t *stack, size_t size)
     return (uint64_t)(uintptr_t)(stack + size);
 }
 
-static unsigned int vector_ist(unsigned int vector)
+static unsigned int exception_ist(unsigned int vector)
 {
     switch (vector) {
     case EXC_DF:
@@ -84,17 +82,8 @@ static unsigned int vector_ist(unsigned int vector)
     case EXC_MC:
         return 3;
     default:
-        return vector < EXC_COUNT ? 4
-                                  : 0; /* interrupts come in cpu_halt() only: its stack will do */
+        return 4;
     }
-}
-
-static uint64_t vector_entry(unsigned int vector)
-{
-    if (vector < EXC_COUNT) {
-        return isr_table[vector];
-    }
-    return isr_table[vector == VECTOR_SPURIOUS ? TRAP_SPURIOUS : TRAP_INTERRUPT];
 }
 
 void traps_cpu_init(struct cpu_arch *cpu)
@@ -122,19 +111,27 @@ void traps_cpu_init(struct cpu_arch *cpu)
     __asm__ volatile("lidt %0" ::"m"(ptr));
 }
 
+static struct idt_gate gate_to(uint64_t entry, unsigned int ist)
+{
+    return (struct idt_gate){
+        .low = (entry & 0xffff) | SEL_CODE << 16 | (GATE_INTERRUPT | ist) << 32 |
+               (entry >> 16 & 0xffff) << 48,
+        .high = entry >> 32,
+    };
+}
+
+/* Interrupts come in cpu_halt() only: its stack will do. */
 void traps_init(void)
 {
-    for (unsigned int i = 0; i < VECTORS; i++) {
-        uint64_t entry = vector_entry(i);
+    struct idt_gate interrupt = gate_to(isr_table[TRAP_INTERRUPT], 0);
 
-        idt[i] = (struct idt_gate){
-            .offset_low = (uint16_t)entry,
-            .selector = SEL_CODE,
-            .ist_type = (uint16_t)(GATE_INTERRUPT | vector_ist(i)),
-            .offset_mid = (uint16_t)(entry >> 16),
-            .offset_high = (uint32_t)(entry >> 32),
-        };
+    for (unsigned int i = 0; i < EXC_COUNT; i++) {
+        idt[i] = gate_to(isr_table[i], exception_ist(i));
     }
+    for (unsigned int i = EXC_COUNT; i < VECTORS; i++) {
+        idt[i] = interrupt;
+    }
+    idt[VECTOR_SPURIOUS] = gate_to(isr_table[TRAP_SPURIOUS], 0);
     boot_cpu.stacks = &boot_stacks;
     traps_cpu_init(&boot_cpu);
 }
@@ -176,7 +173,12 @@ void trap_handler(struct trap_frame *f)
         if (panic_in_progress()) {
             cpu_halt_forever(); /* apic_stop_others() */
         }
-        printk("NMI at rip=%016llx: ignored", (unsigned long long)f->rip);
+        if (way_back_late()) {
+            way_back_take(LU_FAIL_DEADLINE, EXC_NMI, f->rip, "");
+        }
+        if (!watchdog_nmi() && !way_back_open()) {
+            printk("NMI at rip=%016llx: ignored", (unsigned long long)f->rip);
+        }
         return;
     }
     panic_trap(f, f->vector < EXC_COUNT && names[f->vector] != NULL ? names[f->vector] : "trap",

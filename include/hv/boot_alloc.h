@@ -46,7 +46,15 @@ void pool_free(void *page);
 void *pool_alloc_arena(void);
 bool pool_free_arena(void *page);
 
+/* For the audit: whether a frame lies in what has been handed out of the arena; and NULL, or what
+ * is wrong with the book that is kept of it. It must lie in [start, end). */
+bool boot_alloc_holds(mfn_t mfn);
+const char *boot_alloc_check(paddr_t start, paddr_t end);
+
 /* Pages that pool_alloc() has handed out and not got back: leak tests compare it. */
 uint64_t pool_used(void);
+
+/* A CPU is in the middle of it: see mm_busy(). */
+bool pool_busy(void);
 
 #endif

@@ -10,7 +10,7 @@
 #include "public/lu_abi.h"
 
 /* Prepares the handover page for a jump: magic, stage, no breadcrumb yet. The stamps stay: the
- * first of them is taken earlier. */
+ * first of them is taken earlier; and where the flight recorder lies. */
 void breadcrumb_reset(struct lu_handover *page);
 
 /* Appends to the relocation list the writes that leave the breadcrumb, magic last. page_pa: where

@@ -39,4 +39,7 @@ uint64_t buddy_free_frames(void);
 /* Largest order with a free block; -1 when the heap is empty. */
 int buddy_largest_order(void);
 
+/* A CPU is in the middle of it: see mm_busy(). */
+bool buddy_busy(void);
+
 #endif

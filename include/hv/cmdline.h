@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Command line: words "key" or "key=value" separated by spaces. Nothing is stored, lines of any
+ * Command line: words "key" or "key=value" separated by spaces. None is stored, lines of any
  * length are walked where they stand; the last of several equal keys wins (badpage= adds up).
  */
 #ifndef HV_CMDLINE_H
@@ -17,6 +17,10 @@ struct str_span {
 /* The value of key ("" for a word without "="). False when the key is not there. */
 bool cmdline_get(const char *cmdline, const char *key, struct str_span *value);
 
+/* Notes which words this line can have: to look there for a key that it has not costs nothing then.
+ * The line stays as it is and where it is; at most one is noted. */
+void cmdline_learn(const char *cmdline);
+
 /* Next word from *cursor (start with the line itself); false at the end. */
 bool cmdline_word(const char **cursor, struct str_span *word);
 
@@ -25,6 +29,9 @@ bool span_eq(struct str_span span, const char *text);
 /* Number, decimal or 0x..., with an optional suffix K, M, G, T (powers of 1024). 0 or -EINVAL
  * (empty, other characters, overflow). */
 MUST_CHECK int parse_size(struct str_span text, uint64_t *out);
+
+/* Exactly two hexadecimal digits for each of the bytes. 0 or -EINVAL. */
+MUST_CHECK int parse_hex(struct str_span text, uint8_t *out, size_t bytes);
 
 /* liveupdate=SIZE[@BASE]: 0, -ENOENT (not given) or -EINVAL. Without @BASE, *base is 0. */
 MUST_CHECK int cmdline_liveupdate(const char *cmdline, uint64_t *size, paddr_t *base);

@@ -31,6 +31,9 @@ MUST_CHECK bool console_guest_line(struct domain *d, const char *text, size_t le
 /* True when a line of any length would be taken now. */
 bool console_has_room(const struct domain *d);
 
+/* True when a line of molt's own would not have to wait for the port. */
+bool console_has_own_room(void);
+
 /* The line of a domain that ends: as console_line(). */
 void console_guest_last_line(struct domain *d, const char *text, size_t len);
 

@@ -18,6 +18,12 @@ void context_load(struct vcpu *v);
 /* Takes out what is there, so that every vCPU's ctx is valid. */
 void context_unload(void);
 
+/* Between these two calls this CPU's vector registers and FS belong to code that is not molt's own:
+ * vector instructions may be used, MXCSR is as after RESET, and FS:0x28 holds a canary. Takes out
+ * what is there. No vCPU runs meanwhile, and the two do not nest. */
+void context_lend(void);
+void context_take_back(void);
+
 /* The loaded vCPU's XCR0, already checked. */
 void context_set_xcr0(struct vcpu_context *ctx, uint64_t xcr0);
 

@@ -7,6 +7,7 @@
 
 #include "hv/compiler.h"
 #include "hv/extent.h"
+#include "hv/fresh.h"
 #include "hv/output.h"
 #include "hv/types.h"
 #include "hv/vcpu.h"
@@ -34,6 +35,12 @@ struct domain_growth {
            int error;) /* GROWTH_DROP: what the call returns then; 0: it begins anew */
 };
 
+/* What an audit inside an update saw of a domain (lu/audit_gate.c). */
+struct domain_sums {
+    uint32_t extents, memory; /* CRC-32C */
+    bool has_memory;
+};
+
 struct domain {
     LAYOUT(uint16_t id; bool control; enum domain_state state; uint32_t exit_code;
            uint64_t memory_bytes; struct extent_map extents; struct vcpu *vcpus;
@@ -42,8 +49,9 @@ struct domain {
            char name[DOMAIN_NAME_MAX]; unsigned int nr_vcpus; struct vuart uart;
            struct vioapic ioapic; struct pvclock clock;
            unsigned int lowest_turn; /* struct vlapic_bus; starts anew after an update */
-           void *stage2; /* the backend's nested page tables */
-           size_t clean_extent; uint64_t clean_frame; /* all before this is zero: domain_clean() */
+           struct domain_sums sums; void *stage2; /* the backend's nested page tables */
+           size_t clean_extent; uint64_t clean_frame; /* domain_clean() has come so far */
+           struct fresh fresh;
            struct domain *next;)
 };
 
@@ -64,6 +72,9 @@ struct domain *domain_find(uint16_t id);
 
 /* ---- memory: core/domain_memory.c ---- */
 
+/* extent_order=: the largest order of the extents of memory that is added from now on. */
+void domain_memory_init(const char *cmdline);
+
 /* What a function that works in slices returns when there is more to do: call it again. */
 #define DOMAIN_AGAIN 1
 
@@ -77,7 +88,7 @@ MUST_CHECK int domain_grow(struct domain *d, uint64_t bytes);
 /* What domain_grow() has added and not finished will be dropped; the calls begin anew. */
 void domain_settle(void);
 
-/* One slice of zeroing; true when all memory is zero. Until a payload is loaded. */
+/* One slice of zeroing; true when all memory is zero, or fresh. Until a payload is loaded. */
 MUST_CHECK bool domain_clean(struct domain *d);
 /* The memory has been written to: domain_clean() starts over. */
 void domain_soil(struct domain *d);

@@ -21,5 +21,6 @@
 #define EPROTO 71
 #define EBADMSG 74
 #define EOVERFLOW 75
+#define ECANCELED 125
 
 #endif

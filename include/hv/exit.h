@@ -7,6 +7,7 @@
 
 #include "hv/hvm.h"
 #include "hv/seam.h"
+#include "hw/x86.h"
 
 /* Handles one exit of the loaded vCPU: emulates, injects, puts it to sleep or stops its domain. */
 void exit_handle(struct vcpu *v, const struct hvm_exit *exit);
@@ -24,6 +25,27 @@ struct cpuid_values guest_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf)
 
 /* Width of guest-physical addresses as the guest reads it: bits from here up to 51 are reserved. */
 unsigned int guest_maxphyaddr(void);
+
+/* Would a backend take this state? What every CPU checks of it: 0 or -EINVAL. Pure. */
+MUST_CHECK int guest_state_check(const struct vcpu_state *state);
+
+/* A PDPTE as a CPU with VMX holds it, that another one has only in memory: 0 unless it is present
+ * and has no reserved bit set. */
+uint64_t guest_pdpte(uint64_t entry);
+
+/* In PAE paging the CPU holds four PDPTEs. */
+static inline bool guest_pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)
+{
+    return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LME);
+}
+
+/* CR0 after LMSW, which sets PE and cannot clear it. */
+static inline uint64_t guest_lmsw(uint64_t cr0, uint64_t operand)
+{
+    const uint64_t bits = CR0_PE | CR0_MP | CR0_EM | CR0_TS;
+
+    return (cr0 & ~(bits & ~CR0_PE)) | (operand & bits);
+}
 
 /* May a guest have this XCR0? */
 bool xcr0_valid(uint64_t value);

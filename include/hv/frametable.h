@@ -16,6 +16,7 @@
 #include "hv/compiler.h"
 #include "hv/e820.h"
 #include "hv/types.h"
+#include "public/lu_abi.h"
 
 enum frame_state {
     FRAME_NONE,     /* RAM, not opened yet (or no RAM at all) */
@@ -27,6 +28,7 @@ enum frame_state {
     FRAME_GUEST,    /* preserved: guest memory, owner = domain id */
     FRAME_STREAM,   /* preserved: stream and MFN list */
     FRAME_MODULE,   /* preserved: a multiboot2 module that is kept */
+    FRAME_RECORDER, /* preserved: the flight recorder */
     FRAME_STATES
 };
 
@@ -35,7 +37,7 @@ enum frame_state {
 /* True for the kinds that cross an update; they may not lie in the region. */
 static inline bool frame_state_preserved(enum frame_state s)
 {
-    return s == FRAME_GUEST || s == FRAME_STREAM || s == FRAME_MODULE;
+    return s == FRAME_GUEST || s == FRAME_STREAM || s == FRAME_MODULE || s == FRAME_RECORDER;
 }
 
 struct frame_info {
@@ -59,6 +61,13 @@ uint64_t frametable_bytes(paddr_t ram_end);
  */
 MUST_CHECK int frametable_claim(mfn_t mfn, unsigned int order, enum frame_state state,
                                 uint16_t owner);
+
+/*
+ * The same for the frames of a domain's extents, in their order. Returns how many were claimed;
+ * below nr, *rc is why the next one was not, else 0.
+ */
+MUST_CHECK size_t frametable_claim_extents(const struct lu_extent *e, size_t nr, uint16_t owner,
+                                           int *rc);
 
 /*
  * The same for any range, in the largest blocks there are. FRAME_BAD ranges may reach outside RAM

@@ -9,6 +9,7 @@
 #define HV_GUEST_WALK_H
 
 #include "hv/compiler.h"
+#include "hv/insn.h"
 #include "hv/types.h"
 #include "hv/vcpu.h"
 
@@ -42,5 +43,17 @@ MUST_CHECK int guest_span_find(struct vcpu *v, uint64_t linear, enum guest_acces
 /* Copies it. 0; -EFAULT: it is not in the domain's memory, and the domain was stopped. */
 MUST_CHECK int guest_span_read(struct vcpu *v, const struct guest_span *span, void *to);
 MUST_CHECK int guest_span_write(struct vcpu *v, const struct guest_span *span, const void *from);
+
+/* Bytes at RIP. The guest has executed them just now. Since then another vCPU may have changed
+ * them, which is the guest's own affair, or taken away the page: faulted. */
+struct guest_insn {
+    uint8_t bytes[INSN_MAX];
+    size_t n;
+    bool faulted;
+    uint64_t linear; /* of the fault */
+    uint32_t error;
+};
+struct hvm_exit;
+void guest_insn_fetch(struct vcpu *v, const struct hvm_exit *exit, struct guest_insn *out);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The only door to the vendor backends (vmx/, later svm/).
+ * The only door to the vendor backends (vmx/, svm/).
  *
  * run() enters the guest and comes back with a neutral exit record; what is done about it stands in
  * core/exit.c, which never sees a VMCS or VMCB.
@@ -51,6 +51,8 @@ struct hvm_exit {
     uint8_t cpl;
     bool code64;        /* 64-bit code segment */
     uint8_t code_bytes; /* width of the code segment: 2, 4 or 8 */
+    uint8_t nr_bytes;   /* HVM_EXIT_STAGE2: of the instruction and behind, if the CPU tells */
+    uint8_t bytes[15];
     union {
         struct {
             uint16_t port;
@@ -93,8 +95,17 @@ enum hvm_reg {
     HVM_REG_PDPTE3,
 };
 
+/* For somebody who looks at nested page tables: `table` for each page of them, before it is looked
+ * into (false: it is not), `leaf` for each mapping. */
+struct hvm_walk {
+    bool (*table)(void *ctx, mfn_t mfn);
+    void (*leaf)(void *ctx, gfn_t gfn, mfn_t mfn, unsigned int order);
+    void *ctx;
+};
+
 struct hvm_ops {
     const char *name; /* "VMX" */
+    uint64_t feature; /* LU_FEATURE_* of vCPUs that it runs */
 
     /* 0 when this CPU can do it, else -ENOSYS with *why naming what is missing. No side effects. */
     int (*probe)(const char **why);
@@ -108,6 +119,8 @@ struct hvm_ops {
     /* Adds a leaf of 4 KiB, 2 MiB or 1 GiB (order 0, 9, 18), all rights. 0, -ENOMEM; what is mapped
      * there already is replaced. */
     int (*map)(struct domain *d, gfn_t gfn, mfn_t mfn, unsigned int order);
+    /* Shows all of a domain's nested page tables; returns of how many pages they should be. */
+    uint64_t (*walk)(struct domain *d, const struct hvm_walk *walk);
 
     int (*vcpu_init)(struct vcpu *v);
     void (*vcpu_fini)(struct vcpu *v);
@@ -138,13 +151,28 @@ struct hvm_ops {
 /* Chosen once by hvm_init(); NULL when the CPU has nothing that molt can use. */
 extern const struct hvm_ops *hvm;
 
+/* A general register by its number in encodings, RSP too. */
+static inline uint64_t hvm_gpr(struct vcpu *v, unsigned int index)
+{
+    return index == GPR_RSP ? hvm->reg_get(v, HVM_REG_RSP) : v->gpr[index];
+}
+
+static inline void hvm_gpr_set(struct vcpu *v, unsigned int index, uint64_t value)
+{
+    if (index == GPR_RSP) {
+        hvm->reg_set(v, HVM_REG_RSP, value);
+    } else {
+        v->gpr[index] = value;
+    }
+}
+
 /* The backend that hvm_init() will turn on, or has; NULL when there is none. Changes nothing. */
 const struct hvm_ops *hvm_find(void);
 
-/* Picks the backend and turns it on for the boot CPU; prints which, or what is missing. */
-void hvm_init(void);
+/* Picks the backend and turns it on for the boot CPU; prints what is missing. */
+void hvm_init(const char *cmdline);
 
-extern const struct hvm_ops vmx_ops;
+extern const struct hvm_ops vmx_ops, svm_ops;
 
 /* Instructions that guests can only have when the backend lets them; set by cpu_on(). */
 struct hvm_features {
@@ -152,6 +180,9 @@ struct hvm_features {
     bool invpcid;
 };
 extern struct hvm_features hvm_features;
+
+/* Command line, svm=plain: the backend is to do without what it needs not have. */
+extern bool hvm_plain;
 
 /* Name of a reason, for statistics and messages; "?" for a number that is none. */
 const char *hvm_exit_name(enum hvm_exit_reason reason);

@@ -10,8 +10,14 @@
 
 struct domain;
 
-/* Reads end= (all, control, never) and autoupdate=. */
+/* What comes after a panic (panic= on the command line). */
+enum panic_policy { PANIC_OFF, PANIC_HALT, PANIC_RESET };
+
+/* Reads end= (all, control, never), panic= (off, halt, reset) and autoupdate=. */
 void machine_init(const char *cmdline);
+
+/* PANIC_OFF before machine_init(). Any stage. */
+enum panic_policy machine_panic_policy(void);
 
 /* Cold boot is done; entered_tsc: when the boot loader entered molt. Reported once the first guest
  * has run. */

@@ -21,4 +21,8 @@ void memory_init(const struct boot_info *info, const struct lu_region *region);
  * not come out. The heap must be open. */
 bool memory_account(void);
 
+/* Some memory management was entered and not left: after a fault there nothing of it can be
+ * trusted. */
+bool mm_busy(void);
+
 #endif

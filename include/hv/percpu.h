@@ -19,11 +19,15 @@ struct percpu {
            , void *hvm_data;       /* the backend's (VMXON region, ...) */
            uint64_t last_exit_tsc; /* when it left a guest, or cpu_halt(), last */
            uint64_t first_entry_tsc; /* first VM entry of this image, 0 before */
-           bool resumed; /* ... and that vCPU was held up by the update */
+           uint64_t online_tsc;      /* when it joined, or came back from a failed update */
+           bool resumed; /* ... and someone whom the update held up still stood */
            uint64_t stop_tsc;    /* update: when its guest, or else the CPU itself, stopped */
            bool stopped;         /* waits for the update's verdict */
+           bool told;            /* ... and has told the first CPU that it is late */
            bool resched;         /* the running vCPU's slice is over */
            uint64_t tlb_seen;    /* of vmap_flushes: see hv_lock() */
+           bool in_guest;        /* from before an entry to after the exit */
+           uint64_t nested_seen; /* what its nested translations are of: hv/nested_sync.h */
            struct percpu *next;)
 };
 
@@ -36,7 +40,7 @@ extern unsigned int nr_cpus;
  * than one (vcpu_unload()). */
 extern unsigned int cpus_expected;
 
-/* This CPU into the list. hv_lock held. */
+/* This CPU into the list, unless it is there. hv_lock held. */
 void cpu_join(void);
 
 #define for_each_cpu(c) for (struct percpu *c = cpu_list; c != NULL; c = c->next)

@@ -41,6 +41,9 @@ uint64_t region_default_size(paddr_t ram_end);
 MUST_CHECK int region_find(const struct boot_info *info, paddr_t info_pa, paddr_t keep_start,
                            paddr_t keep_end, struct lu_region *out, const char **why);
 
+/* The smallest region whose arenas both have `arena_bytes`; 0 when there is none below 4 GiB. */
+uint64_t region_size_for(uint64_t arena_bytes);
+
 /* First page-aligned run of `bytes` in [start, end) without bad frame; 0 when there is none. */
 paddr_t region_fit(const char *cmdline, paddr_t start, paddr_t end, uint64_t bytes);
 

@@ -22,7 +22,8 @@
 #define RELOC_TAG_MASK 7U
 
 struct reloc_list {
-    LAYOUT(paddr_t head_pa; uint64_t *page;, size_t used; paddr_t cursor; int error;)
+    LAYOUT(paddr_t head_pa; uint64_t *page; uint64_t pages; /* its own, and SOURCE */
+           , size_t used; paddr_t cursor; int error;)
 };
 
 /* List pages come from buddy_alloc(0, FRAME_IMAGE): outside both arenas. Errors stick. reloc_copy()

@@ -20,6 +20,10 @@ static inline void *pa_to_va(paddr_t pa)
     return (uint8_t *)mfn_to_va(pa_to_mfn(pa)) + pa % PAGE_SIZE;
 }
 
+/* Can all of these bytes be read? Any address, any stage, no locks: for whoever does not believe a
+ * pointer. Before paging_init() nothing is known to be. */
+bool memory_mapped(const void *p, size_t bytes);
+
 /* The frame behind an address of the direct map (not of vmap space or of the image). */
 mfn_t va_to_mfn(const void *va);
 
@@ -60,12 +64,39 @@ bool serial_idle(void);
 void kexec_prepare(void);
 NORETURN void kexec_jump(paddr_t list_pa, paddr_t entry_pa, paddr_t info_pa);
 
+/* Between the two: the next image may come back, as the block says that it is given; `known`: it
+ * knows the way back, and how CPUs are let in that check. */
+struct lu_way_back;
+void kexec_set_way_back(paddr_t handover_pa, const struct lu_way_back *block, bool known);
+/* Where this image is entered then, as lu_way_back.entry_pa. */
+paddr_t kexec_back_entry(void);
+
+/*
+ * Calls fn(arg), on the first CPU; true when it returned. False when it was left for good: by
+ * escape_now(), from any depth and from exception handlers, or by the next image entering
+ * kexec_back_entry(). Then control registers, descriptor tables and APIC are as molt has them.
+ * Virtualization has to be off when it is left.
+ */
+MUST_CHECK bool escape_call(void (*fn)(void *arg), void *arg);
+NORETURN void escape_now(void);
+
+/* NMIs come again: a CPU that has left an NMI's handler otherwise than by IRET takes no other one.
+ * Whoever calls this has no use any more for those that wait. */
+void nmi_allow(void);
+
+/* In the next image: back to the one before, at its entry_pa. Virtualization off. */
+NORETURN void kexec_go_back(paddr_t entry_pa, paddr_t handover_pa);
+
 /* Arena bytes for an image's own page tables with RAM up to ram_end. */
 uint64_t paging_bytes(paddr_t ram_end);
 
 /* Stops the machine: port 0xf4 (QEMU isa-debug-exit: 0 ok, 1 not), "Shutdown" to port 0x8900
  * (Bochs), else HLT for ever. */
 NORETURN void machine_off(bool ok);
+
+/* Resets the machine as its reset button does: firmware and boot loader come again, memory stays as
+ * it is where they leave it alone. Needs no heap, no locks and no stack to speak of; any stage. */
+NORETURN void machine_reset(void);
 
 /* A short wait, kind to the other hyper-thread. */
 void cpu_pause(void);

@@ -19,4 +19,7 @@ void *kzalloc(size_t bytes);
 /* kfree(NULL) does nothing. */
 void kfree(void *p);
 
+/* A CPU is in the middle of it: see mm_busy(). */
+bool slab_busy(void);
+
 #endif

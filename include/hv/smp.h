@@ -35,8 +35,13 @@ void cpus_report(unsigned int online);
  * go into this image and does not wait; they come to cpu_main(). No INIT, no SIPI, no delay.
  */
 struct lu_park;
+struct lu_handover;
 MUST_CHECK int cpus_prepare(const struct lu_park *park);
-void cpus_release(struct lu_park *park);
+void cpus_release(struct lu_handover *page);
+
+/* The old image, back again: the CPUs that it parked come in as at an update, with the stacks they
+ * had. Does not wait. */
+void cpus_return(struct lu_handover *page);
 
 /* Leaves this image: waits in code that outlives it until the next one releases it. Virtualization
  * off, context unloaded, hv_lock not held; park->parked grows by one when the CPU touches nothing
@@ -49,6 +54,9 @@ uint64_t cpus_bytes(unsigned int nr);
 /* Makes a CPU leave guest mode or cpu_halt() as soon as it can; remembered when it is in neither.
  * Not for this CPU. */
 void cpu_kick(struct percpu *cpu);
+
+/* A non-maskable interrupt to another CPU. */
+void cpu_nmi(struct percpu *cpu);
 
 /* Waits for a kick, at most until the host TSC reaches until_tsc (UINT64_MAX: no limit). May return
  * early. hv_lock not held. */

@@ -121,6 +121,11 @@ struct vcpu {
            bool running;                                       /* on v->cpu, now */
            bool held; /* could run when this image met it */
            bool entered; /* has run under this image */
+           uint64_t entered_tsc;      /* ... first then, 0: not yet */
+           struct percpu *entered_on; /* ... there, when entered_tsc is not 0 */
+           uint64_t last_exit_tsc;    /* and left its CPU's guest mode last */
+           uint64_t stopped_tsc;      /* the last exit before the last update; for its timeline */
+           struct percpu *stopped_on; /* ... and the CPU that it was on; NULL: not known */
            uint64_t vruntime; /* TSC cycles run, what it slept through counted in: fairness */
            uint32_t signals; /* VCPU_SIGNAL_* */
            uint8_t sipi_vector; uint64_t tsc_offset;

@@ -35,4 +35,7 @@ void vunmap(void *area);
 void *vmalloc(size_t bytes);
 void vfree(void *area);
 
+/* A CPU is in the middle of it: see mm_busy(). */
+bool vmap_busy(void);
+
 #endif

@@ -40,8 +40,15 @@
 /* MADT */
 #define ACPI_MADT_LAPIC 0U
 #define ACPI_MADT_IOAPIC 1U
+#define ACPI_MADT_OVERRIDE 2U
 #define ACPI_MADT_X2APIC 9U
 #define ACPI_MADT_ENABLED 1U
+#define ACPI_MADT_BUS_ISA 0U
+/* MPS INTI flags; what "conforms" (0) is edge, active high on the ISA bus */
+#define ACPI_MADT_POLARITY 0x3U
+#define ACPI_MADT_ACTIVE_LOW 0x3U
+#define ACPI_MADT_TRIGGER 0xcU
+#define ACPI_MADT_LEVEL 0xcU
 
 struct acpi_rsdp {
     char signature[8];
@@ -129,6 +136,15 @@ struct acpi_madt_ioapic {
     uint32_t gsi_base;
 } __attribute__((packed));
 
+struct acpi_madt_override {
+    uint8_t type;
+    uint8_t length;
+    uint8_t bus;
+    uint8_t irq;
+    uint32_t gsi;
+    uint16_t flags;
+} __attribute__((packed));
+
 _Static_assert(sizeof(struct acpi_rsdp) == 36, "RSDP");
 _Static_assert(sizeof(struct acpi_header) == 36, "table header");
 _Static_assert(sizeof(struct acpi_gas) == 12, "GAS");
@@ -141,5 +157,6 @@ _Static_assert(sizeof(struct acpi_madt) == 44, "MADT");
 _Static_assert(sizeof(struct acpi_madt_lapic) == 8, "MADT local APIC");
 _Static_assert(sizeof(struct acpi_madt_x2apic) == 16, "MADT local x2APIC");
 _Static_assert(sizeof(struct acpi_madt_ioapic) == 12, "MADT I/O APIC");
+_Static_assert(sizeof(struct acpi_madt_override) == 10, "MADT interrupt source override");
 
 #endif

@@ -9,6 +9,12 @@
 #define CPUID_0_EBX_AMD 0x68747541U   /* AuthenticAMD */
 #define CPUID_0_EBX_HYGON 0x6f677948U /* HygonGenuine */
 
+/* leaf 0x40000000: who emulates or virtualizes this CPU */
+#define CPUID_HYPERVISOR 0x40000000U
+#define CPUID_HYPERVISOR_EBX_TCG 0x54474354U /* TCGTCGTCGTCG */
+#define CPUID_HYPERVISOR_ECX_TCG 0x43544743U
+#define CPUID_HYPERVISOR_EDX_TCG 0x47435447U
+
 /* leaf 1 ECX */
 #define CPUID_1_ECX_SSE3 (1U << 0)
 #define CPUID_1_ECX_PCLMUL (1U << 1)

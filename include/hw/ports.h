@@ -47,14 +47,25 @@
 #define PIC1_DATA 0x21
 #define PIC2_DATA 0xa1
 
+#define PIT_CH0 0x40
 #define PIT_CH2 0x42
 #define PIT_MODE 0x43
+#define PIT_MODE_CH0_LATCH 0x00   /* the count, for the next two reads */
+#define PIT_MODE_CH0_RATE 0x34    /* channel 0, low and high byte, mode 2 */
+#define PIT_MODE_CH0_STROBE 0x3a  /* the same, mode 5 */
 #define PIT_MODE_CH2_ONESHOT 0xb0 /* channel 2, low and high byte, mode 0 */
 #define PIT_GATE 0x61
 #define PIT_GATE_ON 0x01
 #define PIT_GATE_SPEAKER 0x02
 #define PIT_GATE_OUT 0x20
 #define PIT_HZ 1193182UL
+#define PIT_IRQ 0U /* of channel 0, on the ISA bus */
+
+#define RESET_PORT 0xcf9 /* reset control register of Intel chipsets */
+#define RESET_HARD 0x02  /* what a reset will be */
+#define RESET_NOW 0x04   /* its rise resets */
+#define KEYBOARD_PORT 0x64
+#define KEYBOARD_PULSE_RESET 0xfe /* command: the processor's reset line */
 
 #define DEBUG_EXIT_PORT 0xf4       /* QEMU isa-debug-exit; also a guest's exit code */
 #define BOCHS_SHUTDOWN_PORT 0x8900 /* Bochs: the bytes of "Shutdown" */

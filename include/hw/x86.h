@@ -62,7 +62,11 @@
 #define RFLAGS_VM 0x00020000UL
 
 #define DR6_INIT 0xffff0ff0UL
+#define DR6_BD 0x00002000UL
+#define DR6_BS 0x00004000UL
 #define DR7_INIT 0x00000400UL
+#define DR7_ENABLE 0x000000ffUL /* of DR0 to DR3, locally or globally */
+#define DR7_GD 0x00002000UL
 
 #define XCR0_X87 0x01UL
 #define XCR0_SSE 0x02UL

@@ -28,6 +28,8 @@
 #define HC_LU_LOAD 17   /* RBX: address of struct hc_lu_load, RCX: its size */
 #define HC_LU_EXEC 18   /* replaces the image; returns 0 under the new one */
 #define HC_LU_STATUS 19 /* RBX: address of struct hc_lu_status, RCX: its size */
+#define HC_LU_AUDIT 20  /* RBX: address of struct hc_audit, RCX: its size; HC_EBADMSG: see there */
+#define HC_LU_LOG 21    /* RBX: address of struct hc_log, RCX: its size; bytes */
 
 /* Domains. Arguments that a call does not name are ignored. */
 #define HC_DOM_LIST 32    /* RBX: array of struct hc_domain, RCX: its bytes, RDX: first id; count */
@@ -64,6 +66,7 @@
 #define HC_ENOSYS 38
 #define HC_EPROTO 71
 #define HC_EBADMSG 74
+#define HC_ECANCELED 125 /* HC_LU_EXEC: the new image failed, the old one is back */
 
 /* hc_info.flags */
 #define HC_INFO_CONTROL 1U  /* the caller is the control domain */
@@ -126,7 +129,61 @@ struct hc_lu_status {
     uint32_t reserved;
     char loaded_version[32];
     char loaded_build_id[48];
-    char reason[128]; /* why the last load or update was refused; "" if it was not */
+    char reason[128]; /* why the last load or update was refused or failed; "" if it was not */
+    uint32_t code;    /* the same as HC_LU_R_*, 0 if it was not */
+    uint32_t watch;   /* HC_LU_WATCH_*: who notices a new image that hangs */
+    uint64_t needed;  /* HC_LU_R_SPACE: bytes that an arena would need, else 0 */
+    uint64_t backs;   /* updates that failed and came back to this image; in `refused` too */
+    uint64_t back_blackout;  /* of the last of these: TSC cycles without guests */
+    uint32_t stream_version; /* of the last successful update, 0 before one */
+    uint32_t busy;           /* 1: the work after the last update, or the boot, is not finished */
+};
+
+/* hc_lu_status.code: numbers are never reused */
+#define HC_LU_R_NONE 0U
+#define HC_LU_R_NO_IMAGE 1U    /* nothing loaded, no such module */
+#define HC_LU_R_BUSY 2U        /* an update is under way */
+#define HC_LU_R_MEMORY 3U      /* out of memory */
+#define HC_LU_R_PAGES 4U       /* the list of pages */
+#define HC_LU_R_MALFORMED 5U   /* not an image: ELF, segments, entry, build id */
+#define HC_LU_R_NOTE 6U        /* no note of molt's, or a broken one */
+#define HC_LU_R_MACHINE 7U     /* for another machine */
+#define HC_LU_R_STREAM 8U      /* no stream version in common */
+#define HC_LU_R_SPACE 9U       /* does not fit in the arena: `needed` */
+#define HC_LU_R_FEATURE 10U    /* lacks something that a guest, or this machine, uses */
+#define HC_LU_R_HASH 11U       /* SHA-256 differs: corrupted */
+#define HC_LU_R_SIGNATURE 12U  /* not signed with the key that molt was given */
+#define HC_LU_R_ROLLBACK 13U   /* older than the anti-rollback counter */
+#define HC_LU_R_CPU 14U        /* a CPU does not stop, or has not come after the last update */
+#define HC_LU_R_OWN_STREAM 15U /* the stream just written does not pass its own check */
+#define HC_LU_R_AUDIT 16U      /* the audit found a mismatch */
+#define HC_LU_R_ARGUMENTS 17U  /* the arguments of HC_LU_LOAD */
+#define HC_LU_R_PAUSE 18U      /* the running image itself failed in the pause, and went on */
+/* The new image ran, and came back: */
+#define HC_LU_R_BACK_SILENT 32U /* a fault before it could say why */
+#define HC_LU_R_BACK_PANIC 33U
+#define HC_LU_R_BACK_EXCEPTION 34U
+#define HC_LU_R_BACK_REFUSED 35U
+#define HC_LU_R_BACK_DEADLINE 36U  /* it hung */
+#define HC_LU_R_BACK_RELOCATOR 37U /* it was never entered */
+
+#define HC_LU_WATCH_NONE 0U
+#define HC_LU_WATCH_CPU 1U   /* a parked CPU of the old image */
+#define HC_LU_WATCH_TIMER 2U /* non-maskable interrupts of the PIT */
+
+/* Frametable, extents, nested tables, free lists and region, compared with each other. */
+struct hc_audit {
+    uint64_t frames;     /* that were looked at */
+    uint64_t mismatches; /* 0: everything agrees; then HC_LU_AUDIT returns 0 */
+    uint64_t mfn;        /* of the first one, and what both sides say */
+    char text[160];
+};
+
+/* HC_LU_LOG: lines of the flight recorder, oldest first, each ending in a newline. */
+struct hc_log {
+    uint64_t from;   /* in and out: the first line's number, then the next one's; 0: all there is */
+    uint64_t buffer; /* address */
+    uint64_t bytes;  /* of the buffer: whole lines only, 256 hold any */
 };
 
 /* hc_domain.state */
@@ -199,6 +256,8 @@ _Static_assert(sizeof(struct hc_console) == 24, "hc_console layout");
 _Static_assert(sizeof(struct hc_info) == 112, "hc_info layout");
 _Static_assert(sizeof(struct hc_lu_region) == 64, "hc_lu_region layout");
 _Static_assert(sizeof(struct hc_lu_load) == 32, "hc_lu_load layout");
-_Static_assert(sizeof(struct hc_lu_status) == 288, "hc_lu_status layout");
+_Static_assert(sizeof(struct hc_lu_status) == 328, "hc_lu_status layout");
+_Static_assert(sizeof(struct hc_audit) == 184, "hc_audit layout");
+_Static_assert(sizeof(struct hc_log) == 24, "hc_log layout");
 
 #endif

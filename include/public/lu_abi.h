@@ -24,7 +24,32 @@ struct lu_note {
     char version[32]; /* NUL-terminated */
 };
 
-#define LU_NOTE_TAKES_CPUS 1U /* flags: the image takes over parked CPUs (struct lu_park) */
+/* flags */
+#define LU_NOTE_TAKES_CPUS 1U /* the image takes over parked CPUs (struct lu_park) */
+#define LU_NOTE_WAY_BACK 2U   /* it knows the way back (struct lu_way_back) */
+
+/*
+ * A second note: what the image asks for and vouches for. `sha256` is over the whole file with the
+ * fields sha256 and signature taken as zeros; `signature` is ECDSA P-256 over that hash, r then s,
+ * 32 bytes big-endian each, all zeros when the image is not signed.
+ */
+#define LU_NOTE_SEAL_TYPE 2U
+
+struct lu_note_seal {
+    uint64_t features; /* LU_FEATURE_*: what of a guest's the image can take over */
+    uint64_t counter;  /* anti-rollback: grows with releases that must not be gone back behind */
+    uint8_t sha256[32];
+    uint8_t signature[64];
+};
+
+/* What domains use and not every image can take over. */
+#define LU_FEATURE_VMX UINT64_C(1)     /* vCPUs run by VMX */
+#define LU_FEATURE_SVM UINT64_C(2)     /* vCPUs run by SVM */
+#define LU_FEATURE_VCPUS UINT64_C(4)   /* a domain with several vCPUs */
+#define LU_FEATURE_STATES UINT64_C(8)  /* domains that are new or paused */
+#define LU_FEATURE_X2APIC UINT64_C(16) /* a vCPU's APIC in x2APIC mode */
+#define LU_FEATURE_CLOCK UINT64_C(32)  /* a KVM-compatible clock that is on */
+#define LU_FEATURE_FRESH UINT64_C(64)  /* memory that is zeroed when it is touched */
 
 /* ---- Handover page: the first page of the region --------------------------------------------- */
 
@@ -68,6 +93,60 @@ struct lu_park {
     uint32_t entry_pa; /* written by the new image, 0 before */
 };
 
+/*
+ * The way back. When there is one, the new image is entered with ESI = LU_BACK_MAGIC and EDI = the
+ * physical address of the handover page, ESP the end of a small stack, and an interrupt table that
+ * takes every exception of 32-bit code back, and an NMI when the deadline has passed.
+ *
+ * Until commit 1 the new image returns to the old one when it cannot go on: it writes
+ * struct lu_failure, turns virtualization off and enters `entry_pa` on the CPU that it was entered
+ * on, in the state of the multiboot2 entry, with EBX = the physical address of the handover page.
+ * It has changed nothing outside its arena and the handover page, and released no parked CPU.
+ * Written twice, so that one flipped bit spoils one copy only. Images that do not know it leave it
+ * alone; it is zeros when the image before them did not.
+ */
+#define LU_BACK_MAGIC 0x6b636162U                      /* "back" */
+#define LU_WAY_BACK_MAGIC UINT64_C(0x6b63616279617721) /* "!wayback" */
+
+struct lu_way_back {
+    uint64_t magic;        /* LU_WAY_BACK_MAGIC */
+    uint64_t nonce;        /* equals the breadcrumb's */
+    uint64_t deadline_tsc; /* host TSC: no commit 1 by then is a hang; an NMI tells. 0: no limit */
+    uint32_t entry_pa;     /* of the old image */
+    uint32_t cpus;         /* what lu_park.parked has to be */
+    uint32_t list_crc;     /* CRC-32C over the pages of the MFN list, in the order of the chain */
+    uint32_t flags;        /* LU_BACK_* */
+    uint64_t check;        /* CRC-32C over the fields before, in order */
+};
+
+/* flags: NMIs come from channel 0 of the PIT. Who takes an early one starts the next period (0x34
+ * to port 0x43, twice 0 to port 0x40); who needs them no more stops it (0x3a to port 0x43, then 1
+ * and 0 to port 0x40), and takes one more that may come at once. */
+#define LU_BACK_TIMER 1U
+
+/* Why the new image gave up: left for the old one. */
+struct lu_failure {
+    uint32_t kind;   /* LU_FAIL_* */
+    uint32_t vector; /* LU_FAIL_EXCEPTION */
+    uint64_t tsc;
+    uint64_t rip;
+    char phase[32]; /* NUL-terminated, as is the next */
+    char reason[160];
+};
+
+#define LU_FAIL_NONE 0U /* nothing was said: a fault before the new image could */
+#define LU_FAIL_PANIC 1U
+#define LU_FAIL_EXCEPTION 2U
+#define LU_FAIL_REFUSED 3U /* stream, memory or CPU are not what the new image can take */
+#define LU_FAIL_DEADLINE 4U
+
+/* The flight recorder (hv/recorder.h): where it lies, to be found after a reset too. */
+struct lu_recorder_ref {
+    uint64_t pa; /* 0: there is none */
+    uint64_t bytes;
+    uint64_t check; /* CRC-32C over the fields before */
+};
+
 struct lu_handover {
     uint64_t magic;   /* LU_HANDOVER_MAGIC */
     uint32_t version; /* 1 */
@@ -75,8 +154,54 @@ struct lu_handover {
     struct lu_breadcrumb breadcrumb;
     struct lu_stamps stamps;
     struct lu_park park;
-    uint64_t reserved[20]; /* the way back: re-entry point and tables */
+    struct lu_way_back back[2]; /* the same twice */
+    struct lu_recorder_ref recorder;
+    uint32_t park_check; /* ~park.entry_pa: written before it, or a flipped bit would be an entry */
+    uint32_t reserved1;
+    uint64_t reserved[4];
+    struct lu_failure failure;
 };
+
+/* ---- Flight recorder: a ring that all images of a machine append to -------------------------- */
+
+/*
+ * lu_recorder_ref.bytes, a power of two, in slots of LU_LOG_SLOT bytes: first the header, then
+ * `slots` entries. Entry N of all ever written lies in entry slot N % slots. Who appends adds to
+ * `next`, atomically, and has the numbers from its old value on; then it writes each entry: number
+ * 0, the other fields, the number last. An entry counts when its checksum fits and its number
+ * belongs in that slot; so nothing half-written or older is taken for one. A cold boot that goes on
+ * with a ring takes `next` and `boot` from its entries: what the header says of them may be older.
+ */
+#define LU_LOG_MAGIC UINT64_C(0x31676f4c746c6f6d) /* "moltLog1" */
+#define LU_LOG_VERSION 1U
+#define LU_LOG_SLOT 128U
+#define LU_LOG_TEXT 100U
+
+struct lu_log_header {
+    uint64_t magic; /* LU_LOG_MAGIC */
+    uint32_t version;
+    uint32_t slots;
+    uint64_t check;    /* CRC-32C over the fields before */
+    uint64_t next;     /* number of the next entry; the first is 1 */
+    uint64_t boot_tsc; /* host TSC when this cold boot began */
+    uint32_t boot;     /* which cold boot this is, the ring's first is 1 */
+    uint32_t reserved;
+    uint64_t reserved2[10];
+};
+
+struct lu_log_entry {
+    uint64_t number;
+    uint64_t tsc;  /* host TSC */
+    uint32_t boot; /* as in the header, then */
+    uint16_t cpu;
+    uint8_t flags;  /* LU_LOG_* */
+    uint8_t length; /* bytes of text, no terminator */
+    char text[LU_LOG_TEXT];
+    uint32_t crc; /* CRC-32C over the fields before */
+};
+
+#define LU_LOG_STEP 1U /* a step of an update or boot, by its name; else a line of text */
+#define LU_LOG_MORE 2U /* goes on with the line of the entry before */
 
 /* ---- MFN list: a chain of pages that name the stream's pages --------------------------------- */
 
@@ -90,7 +215,7 @@ struct lu_mfn_list_page {
 /* ---- Stream ---------------------------------------------------------------------------------- */
 
 #define LU_STREAM_MAGIC UINT64_C(0x315352544d746c6d) /* "mltMTRS1" */
-#define LU_STREAM_VERSION 1U
+#define LU_STREAM_VERSION 2U
 #define LU_STREAM_VERSION_MIN 1U
 
 struct lu_stream_header {
@@ -129,6 +254,13 @@ struct lu_record {
 /* Output of a domain's COM1 for readers (HC_CONSOLE_READ): struct lu_rec_output + bytes */
 #define LU_REC_OUTPUT (LU_REC_OPTIONAL | 18U)
 #define LU_REC_EDIT (LU_REC_OPTIONAL | 19U) /* struct lu_rec_edit + what is typed at the console */
+/* Since version 2: */
+#define LU_REC_CPUS 20U                         /* struct lu_rec_cpus, exactly one, in the pause */
+#define LU_REC_RECORDER (LU_REC_OPTIONAL | 21U) /* struct lu_rec_recorder, at most one */
+#define LU_REC_DIGEST (LU_REC_OPTIONAL | 22U)   /* struct lu_rec_digest, at most one a domain */
+#define LU_REC_STOPS (LU_REC_OPTIONAL | 23U)    /* any number of struct lu_stop, at most one */
+/* struct lu_rec_fresh + runs, sorted; at most one a domain, in the pause; without it: none */
+#define LU_REC_FRESH 24U
 
 struct lu_rec_host {
     uint64_t tsc_khz;
@@ -364,6 +496,57 @@ struct lu_rec_console {
     uint32_t length; /* bytes behind the structure */
 };
 
+/* The machine that the guests have been running on. */
+struct lu_rec_cpus {
+    uint32_t cpus;     /* of the host, the one that jumps included */
+    uint32_t flags;    /* LU_CPUS_* */
+    uint64_t features; /* LU_FEATURE_* in use: a reader that lacks one refuses */
+};
+
+#define LU_CPUS_VIRTUALIZED 1U /* vCPUs run; without it domains own memory only */
+
+/* The flight recorder's memory: preserved. */
+struct lu_rec_recorder {
+    uint64_t pa;    /* naturally aligned */
+    uint64_t bytes; /* a power of two, at least 4096 */
+};
+
+/* What the writer's audit found: the reader's own has to find the same. */
+struct lu_rec_digest {
+    uint16_t domain;
+    uint16_t flags;       /* LU_DIGEST_* */
+    uint32_t extents_crc; /* CRC-32C over the domain's struct lu_extent, sorted by gfn */
+    uint32_t memory_crc;  /* CRC-32C over its memory, in the order of gfn; 0 without the flag */
+    uint32_t reserved;
+};
+
+#define LU_DIGEST_MEMORY 1U
+
+/* When a CPU or a vCPU stopped: for people, nothing depends on it. */
+struct lu_stop {
+    uint16_t domain;  /* LU_STOP_CPU: the CPU itself */
+    uint16_t vcpu;    /* 0 then */
+    uint32_t apic_id; /* of that CPU; of the one on which the vCPU was last, or LU_STOP_NO_CPU */
+    uint64_t tsc;     /* host TSC; 0: not known */
+};
+
+#define LU_STOP_CPU 0U
+#define LU_STOP_NO_CPU 0xffffffffU
+
+/* Memory whose contents mean nothing: whoever touches a unit of it first finds zeros. */
+struct lu_rec_fresh {
+    uint16_t domain;
+    uint16_t reserved[3];
+    /* struct lu_fresh_run runs[] */
+};
+
+#define LU_FRESH_UNIT 512U /* frames: 2 MiB */
+
+struct lu_fresh_run {
+    uint64_t gfn;    /* a multiple of LU_FRESH_UNIT */
+    uint64_t frames; /* the same, not 0 */
+};
+
 struct lu_rec_end {
     uint32_t crc; /* CRC-32C over every byte of the stream before this field's record header */
     uint32_t reserved;
@@ -371,7 +554,13 @@ struct lu_rec_end {
 
 _Static_assert(sizeof(struct lu_note) == 48, "lu_note");
 _Static_assert(sizeof(struct lu_breadcrumb) == 40, "lu_breadcrumb");
-_Static_assert(sizeof(struct lu_handover) == 240, "lu_handover");
+_Static_assert(sizeof(struct lu_note_seal) == 112, "lu_note_seal");
+_Static_assert(sizeof(struct lu_way_back) == 48, "lu_way_back");
+_Static_assert(sizeof(struct lu_failure) == 216, "lu_failure");
+_Static_assert(sizeof(struct lu_recorder_ref) == 24, "lu_recorder_ref");
+_Static_assert(sizeof(struct lu_handover) == 456, "lu_handover");
+_Static_assert(sizeof(struct lu_log_header) == 128, "lu_log_header");
+_Static_assert(sizeof(struct lu_log_entry) == 128, "lu_log_entry");
 _Static_assert(sizeof(struct lu_mfn_list_page) == 4096, "lu_mfn_list_page");
 _Static_assert(sizeof(struct lu_stream_header) == 16, "lu_stream_header");
 _Static_assert(sizeof(struct lu_record) == 8, "lu_record");
@@ -397,6 +586,12 @@ _Static_assert(sizeof(struct lu_rec_signals) == 8, "lu_rec_signals");
 _Static_assert(sizeof(struct lu_rec_output) == 16, "lu_rec_output");
 _Static_assert(sizeof(struct lu_rec_edit) == 8, "lu_rec_edit");
 _Static_assert(sizeof(struct lu_rec_console) == 8, "lu_rec_console");
+_Static_assert(sizeof(struct lu_rec_cpus) == 16, "lu_rec_cpus");
+_Static_assert(sizeof(struct lu_rec_recorder) == 16, "lu_rec_recorder");
+_Static_assert(sizeof(struct lu_rec_digest) == 16, "lu_rec_digest");
+_Static_assert(sizeof(struct lu_stop) == 16, "lu_stop");
+_Static_assert(sizeof(struct lu_rec_fresh) == 8, "lu_rec_fresh");
+_Static_assert(sizeof(struct lu_fresh_run) == 16, "lu_fresh_run");
 _Static_assert(sizeof(struct lu_rec_end) == 8, "lu_rec_end");
 
 #endif

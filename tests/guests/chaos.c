@@ -111,6 +111,7 @@ static bool trap(struct trap_frame *frame)
         /* A breakpoint at an address that a random register names; DR7.GD; INT3 and INT1. */
         frame->rflags = (frame->rflags | FLAG_RF) & ~FLAG_TF;
     } else if (!in_op) {
+        console_init();
         damage("chaos", "%s: vector %" P64 "u, error 0x%" P64 "x, at 0x%" P64 "x", op.name,
                frame->vector, frame->error, frame->rip);
     }

@@ -4,10 +4,14 @@
  *
  * Command line: updates=N (0: only sleeps, until the run ends), interval=MS (1000), delay=MS before
  * the first update (0), source=module|pages|both (module), maxgap=MS (2000), seed=N (1), jitter=US
- * (0). With source=pages the images are its own multiboot modules; both takes turns. With jitter=
- * the moments of the updates are random, by the seed: each interval is longer by up to so many
- * microseconds, and some instructions more or less pass before HC_LU_EXEC.
+ * (0), modules=N,N,... . With source=pages the images are its own multiboot modules; both takes
+ * turns. With modules= the image modules of those indexes come one after the other, again and
+ * again; without it the one that does not run. With audit=1 molt audits itself before each update
+ * and right after it, in the middle of the work that follows. With jitter= the moments of the
+ * updates are random, by the seed: each interval is longer by up to so many microseconds, and some
+ * instructions more or less pass before HC_LU_EXEC. alone=1 as in lib/alone.h.
  */
+#include "lib/alone.h"
 #include "lib/bootinfo.h"
 #include "lib/clock.h"
 #include "lib/cpu.h"
@@ -24,6 +28,7 @@
 #define IDLE_SLEEP_US 100000U
 #define CHECK_PAGES 256U /* a MiB */
 #define SPIN_MAX 2000U
+#define MODULES_MAX 16U
 #define SHORT_ID 17 /* of a build id, in a line */
 
 enum source { SOURCE_MODULE, SOURCE_PAGES, SOURCE_BOTH };
@@ -31,7 +36,10 @@ enum source { SOURCE_MODULE, SOURCE_PAGES, SOURCE_BOTH };
 static uint64_t rng;
 static uint64_t moments; /* random numbers too */
 static uint64_t jitter_us;
+static bool audits; /* audit= */
 static enum source source;
+static uint32_t turns[MODULES_MAX]; /* modules= */
+static unsigned int turn_count;
 static struct hc_info info;
 
 static void get_info(void)
@@ -117,9 +125,9 @@ static void load_image(unsigned int n)
         image_scatter(&image, &rng, &load);
     } else {
         load.source = HC_LU_SOURCE_MODULE;
-        load.module = HC_LU_MODULE_OTHER;
+        load.module = turn_count != 0 ? turns[(n - 1) % turn_count] : HC_LU_MODULE_OTHER;
     }
-    r = molt_load(&load);
+    r = alone_load(&load);
     get_status(&status);
     if (r != 0) {
         damage("update", "n=%u: HC_LU_LOAD returned %" P64 "d: %s", n, r, status.reason);
@@ -223,6 +231,9 @@ static void update(unsigned int n)
         damage("update", "n=%u: loaded was %s, running is %s", n, loaded.loaded_build_id,
                info.build_id);
     }
+    if (status.stream_version == 0) {
+        damage("update", "n=%u: no stream version", n);
+    }
     if (info.tsc_khz != before.tsc_khz || info.memory_bytes != before.memory_bytes ||
         info.domain_id != before.domain_id || (info.flags & HC_INFO_CONTROL) == 0) {
         damage("update", "n=%u: HC_INFO changed", n);
@@ -250,6 +261,24 @@ static _Noreturn void final_report(void)
     report_end();
 }
 
+/* Everybody in molt agrees on whose each frame is. */
+static void audit(unsigned int n, const char *when)
+{
+    struct hc_audit found;
+    uint64_t from, cycles;
+    int64_t r;
+
+    memset(&found, 0xa5, sizeof(found));
+    from = clock_check();
+    r = molt_call(HC_LU_AUDIT, (uintptr_t)&found, sizeof(found), 0, 0);
+    cycles = clock_check() - from;
+    if (r != 0 || found.mismatches != 0 || found.frames == 0 || found.text[0] != '\0') {
+        damage("audit", "n=%u %s: HC_LU_AUDIT returned %" P64 "d, mfn 0x%" P64 "x: %s", n, when, r,
+               found.mfn, found.text);
+    }
+    print_crc("audit n=%u %s frames=%" P64 "u cycles=%" P64 "u", n, when, found.frames, cycles);
+}
+
 /* Nothing to do but to be there. */
 static _Noreturn void idle(void)
 {
@@ -258,6 +287,20 @@ static _Noreturn void idle(void)
     }
     report(true, "control", "slept until the run ended");
     report_end();
+}
+
+/* Single digits between commas. */
+static void read_turns(void)
+{
+    char text[2 * MODULES_MAX];
+
+    cmdline_text("modules", text, sizeof(text), "");
+    for (const char *p = text; *p >= '0' && *p <= '9'; p++) {
+        turns[turn_count++] = (uint32_t)(*p - '0');
+        if (*++p != ',') {
+            break;
+        }
+    }
 }
 
 static void start(void)
@@ -278,7 +321,9 @@ static void start(void)
                                          : SOURCE_MODULE;
     rng = cmdline_number("seed", 1);
     moments = mix64(rng) | 1;
+    audits = cmdline_number("audit", 0) != 0;
     jitter_us = cmdline_number("jitter", 0);
+    read_turns();
     ram_init(true);
     paging_init();
     cpustate_init();
@@ -312,7 +357,13 @@ int guest_main(void)
     for (unsigned int n = 1; n <= updates; n++) {
         mempat_step(CHECK_PAGES);
         wait_for_next(interval);
+        if (audits) {
+            audit(n, "before");
+        }
         update(n);
+        if (audits) {
+            audit(n, "after");
+        }
     }
     final_report();
 }

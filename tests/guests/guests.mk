@@ -37,17 +37,19 @@ GUEST_SMP := lib/apic.o lib/smp.o lib/trampoline.o
 GUEST_OBJS_hello := hello.o
 GUEST_OBJS_worker := worker.o lib/duty.o lib/mempat.o lib/gpr.o lib/gprwin.o lib/fpu.o \
     lib/fpuwin.o lib/cpustate.o
-GUEST_OBJS_control := control.o lib/image.o lib/mempat.o lib/gpr.o lib/gprwin.o lib/fpu.o \
+GUEST_OBJS_control := control.o lib/alone.o lib/image.o lib/mempat.o lib/gpr.o lib/gprwin.o lib/fpu.o \
     lib/fpuwin.o lib/cpustate.o
-GUEST_OBJS_refuse := refuse.o lib/image.o
+GUEST_OBJS_refuse := refuse.o lib/image.o lib/fpu.o lib/fpuwin.o
 GUEST_OBJS_crash := crash.o
 GUEST_OBJS_domains := domains.o lib/image.o
 GUEST_OBJS_flood := flood.o
-GUEST_OBJS_exits := exits.o
+GUEST_OBJS_exits := exits.o $(GUEST_SMP)
 GUEST_OBJS_echo := echo.o
+GUEST_OBJS_faults := faults.o lib/alone.o
 GUEST_OBJS_probe := probe.o probe/cpuid.o probe/msr.o probe/cr.o probe/ports.o probe/uart.o \
     probe/hypercalls.o probe/exceptions.o probe/instructions.o probe/step.o probe/steps.o \
     probe/strio.o lib/gpr.o lib/gprwin.o
+GUEST_OBJS_modes := modes.o modes/call.o
 GUEST_OBJS_chaos := chaos.o chaos/ops.o chaos/mmio.o chaos/calls.o chaos/system.o lib/mempat.o \
     lib/gpr.o lib/gprwin.o $(GUEST_SMP)
 GUEST_OBJS_irqexact := irqexact.o irqexact/irq.o irqexact/alone.o irqexact/timer.o \
@@ -55,7 +57,7 @@ GUEST_OBJS_irqexact := irqexact.o irqexact/irq.o irqexact/alone.o irqexact/timer
 GUEST_OBJS_plain32 := plain32.o lib/duty.o lib/mempat.o lib/cpu32.o lib/regs32.o lib/state32.o
 
 GUEST_NAMES64 := hello worker control refuse crash probe exits irqexact echo
-GUEST_NAMES64 += domains flood chaos
+GUEST_NAMES64 += domains flood chaos faults modes
 GUESTS := $(patsubst %,$(GUEST_OUT)/%.elf,$(GUEST_NAMES64) worker64 plain32)
 
 .PHONY: guests

@@ -12,6 +12,7 @@ HOST_SAN    := -fsanitize=address,undefined -fno-sanitize-recover=all
 HOST_CFLAGS := -std=gnu11 -g -O1 -fno-omit-frame-pointer -Wall -Wextra -Wshadow -Wconversion \
 	-Iinclude -Itests/host -DMOLT_HOST -msse4.2
 # For tests that link tests/host/fakes/alloc_fail.c: test_x_LDFLAGS := $(ALLOC_FAIL_LDFLAGS)
+# Libraries besides: test_x_LIBS := -lcapstone
 ALLOC_FAIL_LDFLAGS := -Wl,--wrap=pool_alloc,--wrap=buddy_alloc,--wrap=kzalloc
 HOST_OBJ    := $(BUILD)/host/obj
 FUZZ_SECONDS ?= 5
@@ -29,12 +30,13 @@ objs = $(patsubst %.asm,$(2)/%.asm.o,$(patsubst %.c,$(2)/%.o,$(1)))
 define host_test
 $(BUILD)/host/$(1): $(call objs,tests/host/$(1).c $($(1)_SRCS),$(HOST_OBJ))
 	$$(call SAY,LD    $$@)
-	$$(Q)$$(HOST_CC) $$(HOST_SAN) $$($(1)_LDFLAGS) -o $$@ $$^ -lcmocka
+	$$(Q)$$(HOST_CC) $$(HOST_SAN) $$($(1)_LDFLAGS) -o $$@ $$^ $$(BEARSSL) $$($(1)_LIBS) \
+		-lcmocka
 endef
 define fuzz_target
 $(BUILD)/fuzz/$(1): $(call objs,tests/host/fuzz/$(1).c $($(1)_SRCS),$(BUILD)/fuzz/obj)
 	$$(call SAY,LD    $$@)
-	$$(Q)$$(FUZZ_CC) $$(HOST_SAN) -fsanitize=fuzzer -o $$@ $$^
+	$$(Q)$$(FUZZ_CC) $$(HOST_SAN) -fsanitize=fuzzer -o $$@ $$^ $$(BEARSSL)
 endef
 $(foreach t,$(HOST_TESTS),$(eval $(call host_test,$(t))))
 $(foreach t,$(FUZZ_TARGETS),$(eval $(call fuzz_target,$(t))))
@@ -59,3 +61,5 @@ host: $(HOST_BINS)
 fuzz: $(FUZZ_BINS)
 
 -include $(shell find $(BUILD)/host/obj $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)
+
+include tests/host/native.mk

@@ -6,7 +6,7 @@ LINUX_SRCS := core/guest_load.c core/guest_elf.c core/linux_load.c core/pvh_load
 	tests/host/fakes/guest_ram.c
 
 HOST_TESTS += test_linux_load test_acpi test_pvclock test_wallclock
-test_linux_load_SRCS := $(LINUX_SRCS) vmx/state_check.c vmx/event.c
+test_linux_load_SRCS := $(LINUX_SRCS) core/state_check.c core/event.c
 test_acpi_SRCS       := core/acpi.c
 test_wallclock_SRCS  := core/wallclock.c dev/pvclock.c tests/host/fakes/guest_ram.c \
 	tests/host/fakes/machine.c

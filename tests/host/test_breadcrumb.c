@@ -89,12 +89,16 @@ static void test_breadcrumb_find__garbage_or_fresh_page__finds_none(void **state
     assert_none(NONCE, "no magic");
 }
 
-static void test_breadcrumb_reset__stamps_taken_before__stay(void **state)
+static void test_breadcrumb_reset__stamps_and_recorder__stay(void **state)
 {
     (void)state;
     page.stamps.stop = 123;
+    page.recorder = (struct lu_recorder_ref){0x10000, 0x10000, 5};
     leave_breadcrumb();
     assert_int_equal(page.stamps.stop, 123);
+    assert_int_equal(page.recorder.pa, 0x10000);
+    assert_int_equal(page.recorder.bytes, 0x10000);
+    assert_int_equal(page.recorder.check, 5);
     for (size_t i = 0; i < ARRAY_SIZE(page.reserved); i++) {
         assert_int_equal(page.reserved[i], 0);
     }
@@ -189,7 +193,7 @@ int main(void)
             test_breadcrumb_find__after_the_relocator__gives_the_pointer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_breadcrumb_find__garbage_or_fresh_page__finds_none,
                                         setup, teardown),
-        cmocka_unit_test_setup_teardown(test_breadcrumb_reset__stamps_taken_before__stay, setup,
+        cmocka_unit_test_setup_teardown(test_breadcrumb_reset__stamps_and_recorder__stay, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_breadcrumb_find__another_nonce__is_stale, setup,
                                         teardown),

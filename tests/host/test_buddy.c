@@ -168,7 +168,8 @@ static void test_alloc__all_frames_as_preserved__never_region_nor_bad(void **sta
     }
     fake_mm_open();
     uint64_t start = buddy_free_frames();
-    static const enum frame_state kinds[] = {FRAME_GUEST, FRAME_STREAM, FRAME_MODULE};
+    static const enum frame_state kinds[] = {FRAME_GUEST, FRAME_STREAM, FRAME_MODULE,
+                                             FRAME_RECORDER};
     unsigned int order = 0;
     for (;;) {
         /* Large ones first, to be quick; then what is left. */

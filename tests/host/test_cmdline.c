@@ -13,6 +13,7 @@
 
 #include "hv/cmdline.h"
 #include "hv/errno.h"
+#include "hv/string.h"
 
 static struct str_span span(const char *s)
 {
@@ -259,6 +260,76 @@ static void test_cmdline_bad_in_range__ranges__end_of_the_last_bad_frame(void **
     assert_int_equal(cmdline_bad_in_range("badpage=ffffffffff", 0, UINT64_MAX), BIT(52));
 }
 
+static void test_parse_hex__texts__bytes_or_einval(void **state)
+{
+    static const char *const bad[] = {"",       "0",      "00 1fe", "0001f",   "0001fe0", "0x01fe",
+                                      "0001fg", "-001fe", "+001fe", "0001fe ", "g001fe",  "0001f/"};
+    uint8_t out[4] = {9, 9, 9, 9};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        assert_int_equal(parse_hex(span(bad[i]), out, 3), -EINVAL);
+    }
+    assert_int_equal(parse_hex(span("0001fE"), out, 3), 0);
+    assert_memory_equal(out, "\x00\x01\xfe\x09", 4);
+    assert_int_equal(parse_hex(span(""), out, 0), 0);
+}
+
+static void test_cmdline_learn__any_line__finds_the_same(void **state)
+{
+    static const char *const lines[] = {
+        "",
+        "audit",
+        "  audit=update lu_nonce=0x5 badpage=10-12,20",
+        "badpage=1 b",
+        "end=all a=1 a=2",
+    };
+    static const char *const keys[] = {"audit", "a", "b", "badpage", "end", "lu_nonce", "slice"};
+    struct str_span plain, learnt, bad;
+    mfn_t start, end;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+        char copy[64]; /* at another address: nothing is known of it */
+
+        str_copy(copy, sizeof(copy), lines[i]);
+        cmdline_learn(lines[i]);
+        for (size_t k = 0; k < ARRAY_SIZE(keys); k++) {
+            bool found = cmdline_get(copy, keys[k], &plain);
+
+            assert_int_equal(cmdline_get(lines[i], keys[k], &learnt), found);
+            if (found) {
+                assert_int_equal(learnt.s - lines[i], plain.s - copy);
+                assert_int_equal(learnt.len, plain.len);
+            }
+        }
+        const char *a = lines[i], *b = copy;
+        int rc;
+
+        do {
+            rc = cmdline_badpage_next(&b, &start, &end, &bad);
+            assert_int_equal(cmdline_badpage_next(&a, &start, &end, &bad), rc);
+            assert_true(rc == 0 || a - lines[i] == b - copy);
+        } while (rc != 0);
+    }
+}
+
+/* What was noted is not looked at again: the line is its owner's promise. */
+static void test_cmdline_learn__no_such_word__is_not_walked(void **state)
+{
+    char line[] = "end=all slice=3";
+    struct str_span v;
+
+    (void)state;
+    cmdline_learn(line);
+    line[0] = 'x';
+    assert_false(cmdline_get(line, "xnd", &v));
+    assert_true(cmdline_get(line, "slice", &v));
+    cmdline_learn(line);
+    assert_true(cmdline_get(line, "xnd", &v));
+    cmdline_learn("");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,9 +337,12 @@ int main(void)
         cmocka_unit_test(test_cmdline_get__lines__last_whole_key_wins),
         cmocka_unit_test(test_cmdline_get__line_of_a_mebibyte__is_walked),
         cmocka_unit_test(test_parse_size__texts__number_or_einval),
+        cmocka_unit_test(test_parse_hex__texts__bytes_or_einval),
         cmocka_unit_test(test_cmdline_liveupdate__lines__size_and_base),
         cmocka_unit_test(test_cmdline_badpage_next__lines__each_item_in_turn),
         cmocka_unit_test(test_cmdline_bad_in_range__ranges__end_of_the_last_bad_frame),
+        cmocka_unit_test(test_cmdline_learn__any_line__finds_the_same),
+        cmocka_unit_test(test_cmdline_learn__no_such_word__is_not_walked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

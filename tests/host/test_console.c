@@ -51,6 +51,13 @@ void command_run(const char *line)
     nr_ran++;
 }
 
+static uint64_t now = 1;
+
+uint64_t tsc_read(void)
+{
+    return now;
+}
+
 static uint64_t random_state;
 
 uint64_t random_u64(void)
@@ -630,6 +637,43 @@ static void test_focus__keys__go_to_who_has_it(void **state)
     assert_int_equal(console_focus(), CONSOLE_FOCUS_MOLT);
 }
 
+/* What it has read of what was typed. */
+static unsigned int read_by(struct domain *d)
+{
+    unsigned int n = d->uart.rx_count;
+
+    d->uart.rx_count = 0;
+    return n;
+}
+
+static void test_focus__guest_reads_slowly__keys_wait_but_not_for_ever(void **state)
+{
+    (void)state;
+    guests[0].uart.fcr = UART_FCR_ENABLE;
+    console_set_focus(1);
+    type("0123456789abcdefghi");
+    for (unsigned int i = 0; i < 10; i++) {
+        console_poll();
+    }
+    assert_int_equal(read_by(&guests[0]), 16);
+    assert_int_equal(guests[0].uart.lsr_errors, 0);
+    for (unsigned int i = 0; i < 10; i++) {
+        console_poll();
+    }
+    assert_int_equal(read_by(&guests[0]), 3);
+
+    type("0123456789abcdef");
+    type("\x01"
+         "0");
+    now += 999 * tsc_khz;
+    console_poll();
+    assert_int_equal(console_focus(), 1);
+    now += 2 * tsc_khz;
+    console_poll();
+    console_poll();
+    assert_int_equal(console_focus(), CONSOLE_FOCUS_MOLT);
+}
+
 static void test_focus__partial_line__shown_at_once_and_finished_in_place(void **state)
 {
     (void)state;
@@ -811,6 +855,7 @@ int main(void)
         TEST(test_edit__keys__line_as_corrected),
         TEST(test_edit__a_line_comes_in_between__prompt_shown_again),
         TEST(test_focus__keys__go_to_who_has_it),
+        TEST(test_focus__guest_reads_slowly__keys_wait_but_not_for_ever),
         TEST(test_focus__partial_line__shown_at_once_and_finished_in_place),
         TEST(test_focus__partial_line_interrupted__shown_again_from_its_start),
         TEST(test_turns__a_flood_and_a_quiet_guest__the_quiet_one_waits_for_a_bounded_time),

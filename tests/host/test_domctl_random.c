@@ -9,7 +9,7 @@
 #include "../../lu/lu_priv.h"
 #include "fakes/alloc_fail.h"
 #include "fakes/cmocka_inc.h"
-#include "fakes/elf_image.h"
+#include "fakes/elf_seal.h"
 #include "fakes/hvm.h"
 #include "fakes/machine.h"
 #include "fakes/seam.h"
@@ -97,6 +97,7 @@ static int setup(void **state)
     assert_int_equal(domctl_start(control), 0);
     put_payload();
     elf_image_make(&elf);
+    elf_image_seal(&elf);
     (void)world_add_module("image", &elf, IMAGE_FILE_BYTES);
     fragment();
     return 0;

@@ -7,7 +7,7 @@
 
 #include "../../lu/lu_priv.h"
 #include "fakes/cmocka_inc.h"
-#include "fakes/elf_image.h"
+#include "fakes/elf_seal.h"
 #include "fakes/hvm.h"
 #include "fakes/machine.h"
 #include "fakes/world.h"
@@ -46,6 +46,7 @@ static int setup(void **state)
     control = add("control", 1, true);
     other = add("other", 2, false);
     elf_image_make(&elf);
+    elf_image_seal(&elf);
     (void)world_add_module("image", &elf, IMAGE_FILE_BYTES);
     return 0;
 }

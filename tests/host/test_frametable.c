@@ -187,7 +187,8 @@ static void test_claim__conflicts_in_both_directions__ebusy_and_unchanged(void *
 static void test_claim__preserved_in_region__eperm(void **state)
 {
     (void)state;
-    static const enum frame_state preserved[] = {FRAME_GUEST, FRAME_STREAM, FRAME_MODULE};
+    static const enum frame_state preserved[] = {FRAME_GUEST, FRAME_STREAM, FRAME_MODULE,
+                                                 FRAME_RECORDER};
 
     assert_int_equal(
         frametable_claim_range(frame(REGION), frame(REGION_END), FRAME_REGION, OWNER_NONE), 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The golden streams of version 1: read as an image reads them, compared with what is known.
+ * The golden streams of each version: read as an image reads them, compared with what is known.
  */
 #include "../../lu/lu_priv.h"
 
@@ -18,6 +18,7 @@
 #include "hv/errno.h"
 #include "hv/memory.h"
 #include "hv/modules.h"
+#include "hv/percpu.h"
 #include "hv/time.h"
 
 /* tests/host/golden/README.md */
@@ -28,11 +29,19 @@ __asm__(".section .rodata\n"
         ".balign 4096\n"
         "golden_domains_start: .incbin \"tests/host/golden/stream-v1-domains.bin\"\n"
         "golden_domains_end:\n"
+        ".balign 4096\n"
+        "golden_v2_start: .incbin \"tests/host/golden/stream-v2.bin\"\n"
+        "golden_v2_end:\n"
+        ".balign 4096\n"
+        "golden_v2_stops_start: .incbin \"tests/host/golden/stream-v2-stops.bin\"\n"
+        "golden_v2_stops_end:\n"
         ".previous\n");
 extern const uint8_t golden_start[], golden_end[];
 extern const uint8_t golden_domains_start[], golden_domains_end[];
+extern const uint8_t golden_v2_start[], golden_v2_end[];
+extern const uint8_t golden_v2_stops_start[], golden_v2_stops_end[];
 
-static void adopt(const uint8_t *stream, const uint8_t *end)
+static void adopt(const uint8_t *stream, const uint8_t *end, uint32_t version)
 {
     struct stream_reader reader;
     const char *why = "";
@@ -40,12 +49,11 @@ static void adopt(const uint8_t *stream, const uint8_t *end)
 
     world_reset();
     world_boot_closed(1, true);
-    assert_true(length < KIB(16));
     if (stream_open(&reader, stream, length, &why) != 0 ||
         restore_check(&reader, &adopt_keeper, &why) != 0) {
         fail_msg("%s", why);
     }
-    assert_int_equal(reader.version, 1);
+    assert_int_equal(reader.version, version);
     restore_host(&reader);
     if (restore_apply(&reader, &why) != 0) {
         fail_msg("%s", why);
@@ -57,14 +65,28 @@ static void adopt(const uint8_t *stream, const uint8_t *end)
 static int setup(void **state)
 {
     (void)state;
-    adopt(golden_start, golden_end);
+    adopt(golden_start, golden_end, 1);
     return 0;
 }
 
 static int setup_domains(void **state)
 {
     (void)state;
-    adopt(golden_domains_start, golden_domains_end);
+    adopt(golden_domains_start, golden_domains_end, 1);
+    return 0;
+}
+
+static int setup_v2(void **state)
+{
+    (void)state;
+    adopt(golden_v2_start, golden_v2_end, 2);
+    return 0;
+}
+
+static int setup_v2_stops(void **state)
+{
+    (void)state;
+    adopt(golden_v2_stops_start, golden_v2_stops_end, 2);
     return 0;
 }
 
@@ -318,6 +340,131 @@ static void test_golden_domains__output_and_console__kept(void **state)
     console_restore_edit("", 0, false);
 }
 
+static void test_golden_v2__memory__recorder_and_all_else_claimed(void **state)
+{
+    static const struct {
+        uint64_t mfn;
+        enum frame_state state;
+        uint16_t owner;
+        unsigned int order;
+    } rows[] = {
+        {0x400, FRAME_GUEST, 1, 9}, {0x705, FRAME_GUEST, 1, 0},
+        {0x603, FRAME_GUEST, 1, 0}, {0x808, FRAME_GUEST, 7, 3},
+        {0x900, FRAME_GUEST, 8, 1}, {0xa00, FRAME_RECORDER, OWNER_NONE, 4},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct frame_info f = frametable_get(mfn_from(rows[i].mfn));
+
+        assert_int_equal(f.state, rows[i].state);
+        assert_int_equal(f.owner, rows[i].owner);
+        assert_int_equal(f.order, rows[i].order);
+    }
+    assert_int_equal(frametable_count(FRAME_GUEST), 512 + 2 + 8 + 2);
+    assert_int_equal(frametable_count(FRAME_MODULE), 3);
+    assert_int_equal(frametable_count(FRAME_RECORDER), 16);
+    assert_true(memory_account());
+}
+
+static void assert_lapic(const struct vlapic *a, uint32_t seed, uint64_t base)
+{
+    assert_int_equal(a->apic_base, base);
+    assert_int_equal(a->tpr, 0x90);
+    assert_int_equal(a->svr, 0x1ff);
+    assert_int_equal(a->ldr, seed << 24);
+    assert_int_equal(a->dfr, UINT32_MAX);
+    assert_int_equal(a->esr, 0x40);
+    assert_int_equal(a->esr_pending, 0x80);
+    assert_int_equal(a->icr, (uint64_t)seed << 56 | 0x4500);
+    for (unsigned int i = 0; i < VLAPIC_LVTS; i++) {
+        assert_int_equal(a->lvt[i], 0x10000 | (seed + i));
+    }
+    for (unsigned int i = 0; i < 8; i++) {
+        assert_int_equal(a->irr[i], seed << 24 | 0x100 | i);
+        assert_int_equal(a->isr[i], seed << 24 | 0x200 | i);
+        assert_int_equal(a->tmr[i], seed << 24 | 0x300 | i);
+    }
+    assert_int_equal(a->timer_initial, 1000 + seed);
+    assert_int_equal(a->timer_divide, 0xb);
+    assert_int_equal(a->timer_start, (uint64_t)seed << 40);
+    assert_int_equal(a->tsc_deadline, (uint64_t)seed << 32);
+    assert_int_equal(a->tsc_per_tick, 100 + seed);
+}
+
+static void assert_devices(const struct domain *d, uint32_t seed, uint64_t wall_msr)
+{
+    assert_int_equal(d->ioapic.select, 0x12);
+    assert_int_equal(d->ioapic.id, seed << 24);
+    for (unsigned int i = 0; i < 24; i++) {
+        assert_int_equal(d->ioapic.redirection[i], (uint64_t)seed << 56 | 0x10000 | i);
+    }
+    assert_int_equal(d->ioapic.lines, 0x10);
+    assert_int_equal(d->clock.wall_nsec, 999999000 + seed);
+    assert_int_equal(d->clock.wall_sec, 1700000000 + seed);
+    assert_int_equal(d->clock.base_tsc, (uint64_t)seed << 32);
+    assert_int_equal(d->clock.wall_msr, wall_msr);
+}
+
+static void test_golden_v2__vcpus_and_devices__as_they_were(void **state)
+{
+    static const struct {
+        uint16_t domain;
+        unsigned int vcpu;
+        uint8_t seed;
+        uint64_t apic_base, clock_msr;
+        enum vcpu_run_state run;
+        unsigned int signals;
+        bool queued;
+    } rows[] = {
+        {1, 0, 0x11, 0xfee00900, 0x4001, VCPU_RUNNABLE, 0, true},
+        {1, 1, 0x22, 0xfee00c00, 0x5000, VCPU_RUNNABLE, VCPU_SIGNAL_NMI, true},
+        {7, 0, 0x33, 0xfee00900, 0, VCPU_DOWN, 0, false},
+        {8, 0, 0x44, 0xfee00900, 0, VCPU_HALTED, 0, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct vcpu *v = domain_find(rows[i].domain)->vcpus;
+
+        v = rows[i].vcpu == 1 ? v->next_in_domain : v;
+        assert_registers(v, rows[i].seed);
+        assert_xsave(v, rows[i].seed);
+        assert_lapic(&v->apic, rows[i].seed, rows[i].apic_base);
+        assert_int_equal(v->clock.system_time_msr, rows[i].clock_msr);
+        assert_int_equal(v->run_state, rows[i].run);
+        assert_int_equal(v->signals, rows[i].signals);
+        assert_int_equal(v->run_next != NULL, rows[i].queued);
+    }
+    assert_devices(domain_find(1), 0x11, 0x1230);
+    assert_devices(domain_find(8), 0x44, 0);
+    assert_int_equal(domain_find(7)->exit_code, 42);
+    assert_int_equal(domain_find(8)->state, DOMAIN_PAUSED);
+    assert_output(domain_find(1), 1000000000000, "\r\nnot yet complete");
+}
+
+static void test_golden_v2_stops__cpu_and_vcpus__when_they_stopped(void **state)
+{
+    const struct domain *d = domain_find(1);
+    struct stream_reader reader;
+    const char *why = "";
+
+    (void)state;
+    assert_int_equal(stream_open(&reader, golden_v2_stops_start,
+                                 (size_t)(golden_v2_stops_end - golden_v2_stops_start), &why),
+                     0);
+    lu.boot.cmdline = "timeline";
+    d->vcpus->next_in_domain->stopped_on = cpu_list;
+    timeline_adopt(&reader);
+    assert_int_equal(cpu_list->stop_tsc, 0x1000000);
+    assert_ptr_equal(d->vcpus->stopped_on, cpu_list);
+    assert_int_equal(d->vcpus->stopped_tsc, 0xffffff);
+    assert_null(d->vcpus->next_in_domain->stopped_on);
+    assert_int_equal(d->vcpus->next_in_domain->stopped_tsc, 0);
+    assert_int_equal(domain_find(7)->vcpus->stopped_tsc, 0);
+    assert_int_equal(domain_find(8)->vcpus->stopped_tsc, 0x800000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -328,6 +475,14 @@ int main(void)
         cmocka_unit_test_setup(test_golden__console__pending_bytes_and_focus, setup),
         cmocka_unit_test_setup(test_golden_domains__states_and_vcpus__as_they_were, setup_domains),
         cmocka_unit_test_setup(test_golden_domains__output_and_console__kept, setup_domains),
+        /* What version 1 says as well. */
+        cmocka_unit_test_setup(test_golden__host__counters_and_writer, setup_v2),
+        cmocka_unit_test_setup(test_golden__console__pending_bytes_and_focus, setup_v2),
+        cmocka_unit_test_setup(test_golden_v2__memory__recorder_and_all_else_claimed, setup_v2),
+        cmocka_unit_test_setup(test_golden_v2__vcpus_and_devices__as_they_were, setup_v2),
+        cmocka_unit_test_setup(test_golden_v2__vcpus_and_devices__as_they_were, setup_v2_stops),
+        cmocka_unit_test_setup(test_golden_v2_stops__cpu_and_vcpus__when_they_stopped,
+                               setup_v2_stops),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -555,19 +555,47 @@ static void test_guest_span__outside_memory__domain_stops(void **state)
 
 /* ---- instructions on device registers ---- */
 
-/* The exit that mov eax, [rbx] makes at the local APIC's version register. */
-static void mmio(uint64_t rip)
+/* The exit that mov eax, [rbx] makes at the local APIC's version register; the backend tells the
+ * first bytes of it. */
+static void mmio_told(uint64_t rip, const uint8_t *bytes, uint8_t nr_bytes)
 {
     struct hvm_exit exit = {.reason = HVM_EXIT_STAGE2,
                             .rip = rip,
                             .code64 = true,
                             .code_bytes = 8,
+                            .nr_bytes = nr_bytes,
                             .stage2 = {.gpa = 0xfee00030, .access = STAGE2_READ}};
 
+    if (nr_bytes != 0) {
+        memcpy(exit.bytes, bytes, nr_bytes);
+    }
     vcpu->gpr[GPR_RAX] = 0;
     fake_hvm.event = 0;
     fake_hvm.skips = 0;
     assert_true(mmio_handle(vcpu, &exit));
+}
+
+static void mmio(uint64_t rip)
+{
+    mmio_told(rip, NULL, 0);
+}
+
+/* What the CPU has fetched counts, and no table is looked at. */
+static void test_mmio__bytes_told__not_fetched(void **state)
+{
+    static const uint8_t code[] = {0x8b, 0x03, 0x90, 0x90};
+
+    (void)state;
+    map_4level(ALL);
+    fake_hvm_state(vcpu)->seg[SEG_CS].base = 0;
+    assert_int_equal(domain_write(domain, PAGE_PA + (LINEAR & 0xfff), "\x0f\x0b", 2), 0);
+    mmio_told(LINEAR, code, sizeof(code));
+    assert_int_equal(vcpu->gpr[GPR_RAX], 0x50014);
+    assert_int_equal(fake_hvm.skipped, 2);
+    put(TABLE4 + (LINEAR >> 12 & 511) * 8, 0, 8);
+    mmio_told(LINEAR, code, 2);
+    assert_int_equal(vcpu->gpr[GPR_RAX], 0x50014);
+    assert_int_equal(fake_hvm.event, 0);
 }
 
 static void test_mmio__fetch__through_the_tables(void **state)
@@ -702,6 +730,7 @@ int main(void)
         T(test_guest_span__not_canonical__general_protection),
         T(test_guest_span__outside_memory__domain_stops),
         T(test_mmio__fetch__through_the_tables),
+        T(test_mmio__bytes_told__not_fetched),
         T(test_pio_handle__rep_outsb__line_printed),
         T(test_pio_handle__rep_insb_into_a_missing_page__byte_stays_in_the_fifo),
         T(test_pio_handle__rep_outsb_to_the_exit_port__ends_once),

@@ -4,12 +4,13 @@
  */
 #include "public/hypercall.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../../lu/lu_priv.h"
 #include "fakes/cmocka_inc.h"
-#include "fakes/elf_image.h"
+#include "fakes/elf_seal.h"
 #include "fakes/hvm.h"
 #include "fakes/machine.h"
 #include "fakes/seam.h"
@@ -17,6 +18,7 @@
 #include "hv/domain.h"
 #include "hv/errno.h"
 #include "hv/exit.h"
+#include "hv/recorder.h"
 #include "hv/sched.h"
 #include "hv/time.h"
 
@@ -46,6 +48,7 @@ static int setup(void **state)
     control = add("control", 1, true)->domain;
     other = add("other", 2, false)->domain;
     elf_image_make(&elf);
+    elf_image_seal(&elf);
     (void)world_add_module("image", &elf, IMAGE_FILE_BYTES);
     return 0;
 }
@@ -73,7 +76,7 @@ static void get(struct domain *d, void *to, size_t n)
 
 static void test_numbers__unknown__enosys(void **state)
 {
-    static const uint64_t numbers[] = {3, 15, 20, 99, BIT(32), UINT64_MAX};
+    static const uint64_t numbers[] = {3, 15, 22, 99, BIT(32), UINT64_MAX};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
@@ -84,7 +87,8 @@ static void test_numbers__unknown__enosys(void **state)
 
 static void test_control_calls__other_domain__eperm_and_no_effect(void **state)
 {
-    static const uint64_t numbers[] = {HC_LU_REGION, HC_LU_LOAD, HC_LU_EXEC, HC_LU_STATUS};
+    static const uint64_t numbers[] = {HC_LU_REGION, HC_LU_LOAD,  HC_LU_EXEC,
+                                       HC_LU_STATUS, HC_LU_AUDIT, HC_LU_LOG};
     uint8_t byte = 0x99;
 
     (void)state;
@@ -129,6 +133,7 @@ static void test_outputs__sizes_and_addresses__as_the_contract_says(void **state
         {HC_INFO, sizeof(struct hc_info)},
         {HC_LU_REGION, sizeof(struct hc_lu_region)},
         {HC_LU_STATUS, sizeof(struct hc_lu_status)},
+        {HC_LU_AUDIT, sizeof(struct hc_audit)},
     };
     uint8_t bytes[600];
 
@@ -183,8 +188,13 @@ static void test_sleep__times__until_then(void **state)
 
 static int64_t load(struct hc_lu_load args, uint64_t size)
 {
+    int64_t r;
+
     assert_int_equal(domain_write(control, BUF, &args, sizeof(args)), 0);
-    return call(control, HC_LU_LOAD, BUF, size);
+    do { /* as a guest executes the instruction again */
+        r = call(control, HC_LU_LOAD, BUF, size);
+    } while (r == HYPERCALL_RESTART);
+    return r;
 }
 
 static struct hc_lu_status status(void)
@@ -274,6 +284,127 @@ static void test_region__numbers__as_they_are(void **state)
     assert_true(r.required > 0 && r.required < MIB(4));
 }
 
+static void test_audit__agreement_or_not__tells_both_views(void **state)
+{
+    struct hc_audit found;
+    char want[160];
+
+    (void)state;
+    assert_int_equal(call(control, HC_LU_AUDIT, BUF, sizeof(found)), 0);
+    get(control, &found, sizeof(found));
+    assert_int_equal(found.mismatches, 0);
+    assert_true(found.frames > 0);
+    assert_string_equal(found.text, "");
+    struct extent *e = &other->extents.items[0];
+    e->gfn.v += BIT(e->order);
+    mfn_t mfn = e->mfn;
+    e->mfn = control->extents.items[0].mfn;
+    assert_int_equal(call(control, HC_LU_AUDIT, BUF, sizeof(found)), -HC_EBADMSG);
+    get(control, &found, sizeof(found));
+    snprintf(want, sizeof(want),
+             "frametable: GUEST of 1 order %u; extents: domain 2 gfn 0x%llx order %u", e->order,
+             (unsigned long long)e->gfn.v, e->order);
+    assert_string_equal(found.text, want);
+    assert_int_equal(found.mfn, e->mfn.v);
+    assert_int_equal(found.mismatches, 2); /* and nobody has what was its own */
+    e->mfn = mfn;
+    e->gfn.v -= BIT(e->order);
+}
+
+/* ---- HC_LU_LOG ---- */
+
+#define LOG_BUF 0x8ff0U /* crosses pages */
+static uint8_t ring[RECORDER_BYTES] ALIGNED(RECORDER_BYTES);
+
+static int64_t call_log(struct hc_log *args)
+{
+    int64_t n;
+
+    assert_int_equal(domain_write(control, BUF, args, sizeof(*args)), 0);
+    n = call(control, HC_LU_LOG, BUF, sizeof(*args));
+    get(control, args, sizeof(*args));
+    return n;
+}
+
+static void test_log__lines__whole_and_in_order(void **state)
+{
+    struct hc_log args = {0, LOG_BUF, 4096};
+    char text[20000];
+
+    (void)state;
+    recorder_detach();
+    assert_int_equal(call_log(&args), 0);
+    recorder_create(ring, sizeof(ring));
+    assert_int_equal(call_log(&args), 0);
+    assert_int_equal(args.from, 0);
+    fake_tsc = 5000;
+    fake_tsc_step = 1;
+    recorder_text("one", 3);
+    recorder_step("two");
+    int64_t n = call_log(&args);
+    assert_int_equal(args.from, 3);
+    assert_int_equal(domain_read(control, LOG_BUF, text, (uint64_t)n), 0);
+    text[n] = '\0';
+    assert_string_equal(text, "1 5000 - 0 line one\n2 5001 - 0 step two\n");
+    assert_int_equal(call_log(&args), 0);
+    args = (struct hc_log){2, LOG_BUF, 256}; /* room for one at a time */
+    recorder_text("three", 5);
+    assert_int_equal(call_log(&args), strlen("2 5001 - 0 step two\n"));
+    assert_int_equal(args.from, 3);
+    assert_int_equal(call_log(&args), strlen("3 5002 - 0 line three\n"));
+    assert_int_equal(args.from, 4);
+
+    for (unsigned int i = 0; i < 2000; i++) {
+        recorder_text("a line of which there are very many, so that no buffer holds all", 64);
+    }
+    args = (struct hc_log){0, LOG_BUF, UINT64_MAX};
+    uint64_t lines = 0, calls = 0;
+    while ((n = call_log(&args)) > 0) {
+        assert_true(n <= 16384);
+        assert_int_equal(domain_read(control, LOG_BUF, text, (uint64_t)n), 0);
+        assert_int_equal(text[n - 1], '\n');
+        for (int64_t i = 0; i < n; i++) {
+            lines += text[i] == '\n';
+        }
+        calls++;
+    }
+    assert_int_equal(n, 0);
+    assert_int_equal(lines, sizeof(ring) / LU_LOG_SLOT - 1);
+    assert_true(calls > 1);
+    assert_int_equal(args.from, 2004);
+    recorder_detach();
+}
+
+static void test_log__arguments_wrong__nothing_given(void **state)
+{
+    static const struct {
+        uint64_t buffer, bytes;
+        int64_t result;
+    } rows[] = {
+        {LOG_BUF, 255, -HC_EINVAL},        {LOG_BUF, 0, -HC_EINVAL},
+        {MIB(1), 4096, -HC_EFAULT},        {MIB(1) - 5, 4096, -HC_EFAULT},
+        {UINT64_MAX - 5, 4096, -HC_EFAULT}, {UINT64_MAX, UINT64_MAX, -HC_EFAULT},
+    };
+    struct hc_log args;
+
+    (void)state;
+    recorder_create(ring, sizeof(ring));
+    recorder_text("one", 3);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        args = (struct hc_log){0, rows[i].buffer, rows[i].bytes};
+        assert_int_equal(call_log(&args), rows[i].result);
+        assert_int_equal(args.from, 0);
+    }
+    args = (struct hc_log){0, LOG_BUF, 4096};
+    assert_int_equal(domain_write(control, BUF, &args, sizeof(args)), 0);
+    assert_int_equal(call(control, HC_LU_LOG, BUF, sizeof(args) - 1), -HC_EINVAL);
+    assert_int_equal(call(control, HC_LU_LOG, MIB(1) - 8, sizeof(args)), -HC_EFAULT);
+    assert_int_equal(call(control, HC_LU_LOG, UINT64_MAX, sizeof(args)), -HC_EFAULT);
+    assert_int_equal(domain_write(other, BUF, &args, sizeof(args)), 0);
+    assert_int_equal(call(other, HC_LU_LOG, BUF, sizeof(args)), -HC_EPERM);
+    recorder_detach();
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -288,6 +419,9 @@ int main(void)
         TEST(test_load__arguments_wrong__refused_counted_and_said_why),
         TEST(test_exec__states__enoent_ok_ebusy),
         TEST(test_region__numbers__as_they_are),
+        TEST(test_log__lines__whole_and_in_order),
+        TEST(test_log__arguments_wrong__nothing_given),
+        TEST(test_audit__agreement_or_not__tells_both_views),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 
 #include "fakes/cmocka_inc.h"
 #include "fakes/insn_text.h"
+#include "fakes/random.h"
 #include "hv/errno.h"
 #include "hv/vcpu.h"
 #include "hw/x86.h"
@@ -372,16 +373,6 @@ static void test_insn_decode_mmio__other_instructions__einval(void **state)
         }
         assert_memory_equal(&insn, &before, sizeof(insn));
     }
-}
-
-static uint64_t random64(void)
-{
-    static uint64_t x = 0x9e3779b97f4a7c15;
-
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    return x;
 }
 
 /* A byte that is often a prefix or an opcode that leads on. */

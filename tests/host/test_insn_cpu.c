@@ -9,6 +9,7 @@
 
 #include "fakes/cmocka_inc.h"
 #include "fakes/insn_text.h"
+#include "fakes/random.h"
 #include "hv/vcpu.h"
 #include "hw/x86.h"
 
@@ -29,21 +30,6 @@ struct emitter {
     struct arena *arena;
     size_t at;
 };
-
-static uint64_t random64(void)
-{
-    static uint64_t x = 0xd1342543de82ef95;
-
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    return x;
-}
-
-static unsigned int below(unsigned int n)
-{
-    return (unsigned int)((random64() >> 16) % n);
-}
 
 static void emit(struct emitter *e, const void *bytes, size_t n)
 {
@@ -132,11 +118,11 @@ static const struct form {
 static const uint8_t *emit_instruction(struct emitter *e)
 {
     static const uint8_t alu_digits[] = {1, 4, 6, 7};
-    const struct form *f = &forms[below(sizeof(forms) / sizeof(forms[0]))];
+    const struct form *f = &forms[random_below(sizeof(forms) / sizeof(forms[0]))];
     uint8_t *operand = &e->arena->memory[OPERAND], *start = &e->arena->code[e->at];
-    uint8_t digit = f->kind == DIGIT_ALU ? alu_digits[below(4)] : 0;
+    uint8_t digit = f->kind == DIGIT_ALU ? alu_digits[random_below(4)] : 0;
     uint64_t address = (uint64_t)(uintptr_t)operand, immediate = random64();
-    bool p66 = below(3) == 0, p67 = below(4) == 0;
+    bool p66 = random_below(3) == 0, p67 = random_below(4) == 0;
     size_t imm = f->imm == 4 && p66 ? 2 : f->imm;
 
     if (p66) {
@@ -145,14 +131,14 @@ static const uint8_t *emit_instruction(struct emitter *e)
     if (p67) {
         emit(e, "\x67", 1);
     }
-    if (f->lock && digit != 7 && below(4) == 0) {
+    if (f->lock && digit != 7 && random_below(4) == 0) {
         emit(e, "\xf0", 1);
     }
-    if (f->kind == STRING && below(2) == 0) {
+    if (f->kind == STRING && random_below(2) == 0) {
         emit(e, "\xf3", 1);
     }
-    if (below(2) == 0) {
-        uint8_t rex = (uint8_t)(0x40 | below(16));
+    if (random_below(2) == 0) {
+        uint8_t rex = (uint8_t)(0x40 | random_below(16));
 
         if (f->imm == 4 && (rex & 8) != 0) {
             imm = 4;
@@ -166,7 +152,7 @@ static const uint8_t *emit_instruction(struct emitter *e)
     if (f->kind == ABSOLUTE) {
         emit(e, &address, p67 ? 4 : 8);
     } else if (f->kind != STRING) {
-        uint8_t modrm = (uint8_t)((f->kind == PLAIN ? below(8) : digit) << 3 | 5);
+        uint8_t modrm = (uint8_t)((f->kind == PLAIN ? random_below(8) : digit) << 3 | 5);
 
         emit(e, &modrm, 1);
         emit_relative(e, operand, imm);
@@ -188,14 +174,17 @@ static void set_state(struct arena *a)
                                    0x8000000000000000,
                                    0xffffffffffffffff,
                                    0xffff8000};
-    uint64_t m = below(2) == 0 ? random64() : odd[below(sizeof(odd) / sizeof(odd[0]))];
+    uint64_t m = random_below(2) == 0 ? random64()
+                                      : odd[random_below(sizeof(odd) / sizeof(odd[0]))];
 
     for (unsigned int i = 0; i < sizeof(a->memory); i++) {
         a->memory[i] = (uint8_t)random64();
     }
     memcpy(&a->memory[OPERAND], &m, sizeof(m));
     for (unsigned int r = 0; r < 16; r++) {
-        a->in[r] = below(3) == 0 ? m : below(2) == 0 ? random64() : odd[below(10)];
+        a->in[r] = random_below(3) == 0   ? m
+                   : random_below(2) == 0 ? random64()
+                                          : odd[random_below(10)];
     }
     a->flags_in = RFLAGS_FIXED | RFLAGS_IF | (random64() & (STATUS | RFLAGS_DF));
 }
@@ -246,7 +235,7 @@ static void one_run(struct arena *a)
     }
     if (insn.op == INSN_STOS) {
         a->in[GPR_RDI] = (uint64_t)(uintptr_t)&a->memory[OPERAND];
-        a->in[GPR_RCX] = 1 + below(3);
+        a->in[GPR_RCX] = 1 + random_below(3);
         if (insn.address_size == 4) { /* only the lower half counts */
             a->in[GPR_RCX] |= random64() << 32;
         }

@@ -12,6 +12,7 @@
 
 #include "fakes/cmocka_inc.h"
 #include "fakes/insn_text.h"
+#include "fakes/random.h"
 #include "hv/errno.h"
 
 #define FORMS 80000U   /* for each of the three modes */
@@ -26,24 +27,9 @@ struct binary {
     size_t count;
 };
 
-static uint64_t random64(void)
-{
-    static uint64_t x = 0x2545f4914f6cdd1d;
-
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    return x;
-}
-
-static unsigned int below(unsigned int n)
-{
-    return (unsigned int)((random64() >> 16) % n);
-}
-
 static bool one_in(unsigned int n)
 {
-    return below(n) == 0;
+    return random_below(n) == 0;
 }
 
 /* ---- encodings, by the manual's rules and with none of the decoder's code ---- */
@@ -85,7 +71,7 @@ static const struct form {
 static size_t put_random(uint8_t *at, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        at[i] = (uint8_t)below(256);
+        at[i] = (uint8_t)random_below(256);
     }
     return n;
 }
@@ -93,7 +79,7 @@ static size_t put_random(uint8_t *at, size_t n)
 /* SDM volume 2, tables "16-Bit / 32-Bit Addressing Forms with the ModR/M Byte" and "with SIB". */
 static size_t put_modrm(uint8_t *at, unsigned int address_size, unsigned int reg)
 {
-    unsigned int mod = below(3), rm = below(8), base = rm;
+    unsigned int mod = random_below(3), rm = random_below(8), base = rm;
     size_t n = 0;
 
     at[n++] = (uint8_t)(mod << 6 | reg << 3 | rm);
@@ -112,7 +98,7 @@ static size_t put_form(uint8_t *at, unsigned int mode)
 {
     static const uint8_t segments[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65};
     static const uint8_t alu_digits[] = {1, 4, 6, 7};
-    const struct form *f = &forms[below(sizeof(forms) / sizeof(forms[0]))];
+    const struct form *f = &forms[random_below(sizeof(forms) / sizeof(forms[0]))];
     bool p66 = one_in(4), p67 = one_in(4), wide = false;
     unsigned int operand, address, reg;
     size_t n = 0;
@@ -124,12 +110,14 @@ static size_t put_form(uint8_t *at, unsigned int mode)
         at[n++] = 0x66;
     }
     if (one_in(6)) {
-        at[n++] = segments[below(sizeof(segments))];
+        at[n++] = segments[random_below(sizeof(segments))];
     }
     if (p67) {
         at[n++] = 0x67;
     }
-    reg = f->modrm == DIGIT_0 ? 0 : f->modrm == DIGIT_ALU ? alu_digits[below(4)] : below(8);
+    reg = f->modrm == DIGIT_0     ? 0
+          : f->modrm == DIGIT_ALU ? alu_digits[random_below(4)]
+                                  : random_below(8);
     if (f->lock && !(f->modrm == DIGIT_ALU && reg == 7) && one_in(4)) {
         at[n++] = 0xf0;
     }
@@ -137,7 +125,7 @@ static size_t put_form(uint8_t *at, unsigned int mode)
         at[n++] = 0xf3;
     }
     if (mode == 8 && one_in(2)) {
-        at[n] = (uint8_t)(0x40 | below(16));
+        at[n] = (uint8_t)(0x40 | random_below(16));
         wide = (at[n++] & 8) != 0;
     }
     operand = wide ? 8 : (mode == 2) != p66 ? 2 : 4;
@@ -145,7 +133,7 @@ static size_t put_form(uint8_t *at, unsigned int mode)
     if (f->escape != 0) {
         at[n++] = f->escape;
     }
-    at[n++] = (uint8_t)(f->first + below(f->last - f->first + 1U));
+    at[n++] = (uint8_t)(f->first + random_below(f->last - f->first + 1U));
     if (f->modrm != NO_MODRM) {
         n += put_modrm(&at[n], address, reg);
     }
@@ -190,17 +178,17 @@ static void make_random(struct binary *b)
         b->starts[i] = i * 2 * SLOT_BYTES;
         put_random(slot, SLOT_BYTES);
         if (one_in(2)) { /* more of what is near the known forms */
-            const struct form *f = &forms[below(sizeof(forms) / sizeof(forms[0]))];
+            const struct form *f = &forms[random_below(sizeof(forms) / sizeof(forms[0]))];
             static const uint8_t prefixes[] = {0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x2e, 0x48, 0x45};
             size_t n = 0;
 
             if (one_in(2)) {
-                slot[n++] = prefixes[below(sizeof(prefixes))];
+                slot[n++] = prefixes[random_below(sizeof(prefixes))];
             }
             if (f->escape != 0) {
                 slot[n++] = f->escape;
             }
-            slot[n++] = (uint8_t)((f->first & 0xf8) + below(8));
+            slot[n++] = (uint8_t)((f->first & 0xf8) + random_below(8));
         }
     }
 }

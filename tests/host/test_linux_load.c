@@ -167,7 +167,7 @@ static void test_linux_load__bzimage__64_bit_state(void **state)
 
     (void)state;
     assert_int_equal(load(bz, sizeof(bz), 0), 0);
-    assert_int_equal(vmx_state_check(&vcpu), 0);
+    assert_int_equal(guest_state_check(&vcpu), 0);
     assert_int_equal(vcpu.cr0, CR0_PE | CR0_ET | CR0_NE | CR0_PG);
     assert_int_equal(vcpu.cr4, CR4_PAE);
     assert_int_equal(vcpu.efer, EFER_LME | EFER_LMA);
@@ -355,7 +355,7 @@ static void check_pvh(void)
     const struct pvh_module *m;
 
     assert_int_equal(vcpu.rip, PVH_ENTRY);
-    assert_int_equal(vmx_state_check(&vcpu), 0);
+    assert_int_equal(guest_state_check(&vcpu), 0);
     assert_int_equal(vcpu.cr0, CR0_PE | CR0_ET);
     assert_int_equal(vcpu.cr4 | vcpu.efer, 0);
     assert_int_equal(vcpu.seg[SEG_CS].access, 0xc09b);

@@ -129,7 +129,7 @@ static void assert_account(void)
     assert_true(memory_account());
     snprintf(text, sizeof(text),
              "memory: frames=%llu firmware=%llu bad=%llu reserved=%llu region=%llu preserved=0 "
-             "heap=%llu free=%llu sum ok",
+             "heap=%llu next=0 free=%llu sum ok",
              (unsigned long long)(ram + firmware), (unsigned long long)firmware,
              (unsigned long long)want[FRAME_BAD], (unsigned long long)want[FRAME_RESERVED],
              (unsigned long long)want[FRAME_REGION], (unsigned long long)want[FRAME_IMAGE],

@@ -93,7 +93,7 @@ static void drop_chain(size_t nr)
 static int walk(uint64_t pages, struct seen *seen, const char **why)
 {
     *seen = (struct seen){.stop_at = UINT64_MAX};
-    return mfn_list_walk(list_pa(0), pages, usable, visit, seen, why);
+    return mfn_list_walk(list_pa(0), pages, NULL, usable, visit, seen, why);
 }
 
 static void test_mfn_list_walk__good_chains__visits_all_in_order(void **state)
@@ -242,7 +242,7 @@ static void test_mfn_list_walk__faulty_chains__are_refused(void **state)
         if (cases[i].spoil != NULL) {
             cases[i].spoil();
         }
-        rc = mfn_list_walk(list_pa(0), cases[i].pages, usable, accept, NULL, &why);
+        rc = mfn_list_walk(list_pa(0), cases[i].pages, NULL, usable, accept, NULL, &why);
         if (rc != -EINVAL || strstr(why, cases[i].why) == NULL) {
             fail_msg("%s: %d, %s", cases[i].name, rc, why);
         }
@@ -256,7 +256,7 @@ static void test_mfn_list_walk__no_list__is_too_short(void **state)
     const char *why = "";
 
     (void)state;
-    assert_int_equal(mfn_list_walk(0, 1, usable, visit, &seen, &why), -EINVAL);
+    assert_int_equal(mfn_list_walk(0, 1, NULL, usable, visit, &seen, &why), -EINVAL);
     assert_non_null(strstr(why, "too short"));
 }
 
@@ -267,10 +267,101 @@ static void test_mfn_list_walk__visitor_refuses__its_result_comes_back(void **st
     const char *why = "";
 
     (void)state;
-    assert_int_equal(mfn_list_walk(list_pa(0), 600, usable, visit, &seen, &why), -EBUSY);
+    assert_int_equal(mfn_list_walk(list_pa(0), 600, NULL, usable, visit, &seen, &why), -EBUSY);
     assert_non_null(strstr(why, "not accepted"));
     assert_int_equal(seen.pages, 555);
     drop_chain(nr);
+}
+
+/* ---- checksum ---- */
+
+/* CRC-32C, bit by bit. */
+static uint32_t crc_of(uint32_t crc, const void *data, size_t len)
+{
+    const uint8_t *p = data;
+
+    crc = ~crc;
+    for (size_t i = 0; i < len * 8; i++) {
+        crc ^= (uint32_t)(p[i / 8] >> i % 8 & 1);
+        crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78U : 0);
+    }
+    return ~crc;
+}
+
+static void test_mfn_list_crc__chains__all_pages_in_order(void **state)
+{
+    static const uint64_t sizes[] = {1, 511, 512, 2000};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        size_t nr = make_chain(sizes[i]);
+        const char *why = "";
+        uint32_t want = 0, crc = mfn_list_crc(list_pa(0));
+        struct seen seen = {.stop_at = UINT64_MAX};
+
+        for (size_t k = 0; k < nr; k++) {
+            want = crc_of(want, lists[k], PAGE_SIZE);
+        }
+        assert_int_equal(crc, want);
+        assert_int_equal(mfn_list_walk(list_pa(0), sizes[i], &crc, usable, visit, &seen, &why), 0);
+        assert_int_equal(seen.pages, sizes[i]);
+        assert_int_equal(seen.lists, nr);
+        drop_chain(nr);
+    }
+}
+
+static int must_not_come(void *ctx, mfn_t mfn, uint64_t index, bool is_list)
+{
+    fail_msg("visited: 0x%llx, %llu", (unsigned long long)mfn.v, (unsigned long long)index);
+    return accept(ctx, mfn, index, is_list);
+}
+
+/* Unused entries included; whatever the pointers become, the walk stays in usable memory. */
+static void test_mfn_list_walk__any_bit_flipped__refused_before_a_visit(void **state)
+{
+    size_t nr = make_chain(600), by_crc = 0;
+    uint32_t crc = mfn_list_crc(list_pa(0));
+    const char *why = "";
+
+    (void)state;
+    for (size_t bit = 0; bit < nr * PAGE_SIZE * 8; bit++) {
+        uint8_t *byte = (uint8_t *)lists[bit / (PAGE_SIZE * 8)] + bit / 8 % PAGE_SIZE;
+        int rc;
+
+        *byte ^= (uint8_t)(1U << bit % 8);
+        rc = mfn_list_walk(list_pa(0), 600, &crc, usable, must_not_come, NULL, &why);
+        *byte ^= (uint8_t)(1U << bit % 8);
+        assert_true(rc == -EBADMSG || (rc == -EINVAL && bit % (PAGE_SIZE * 8) < 64));
+        by_crc += rc == -EBADMSG;
+    }
+    assert_true(by_crc >= nr * (PAGE_SIZE * 8 - 64));
+    crc ^= 1;
+    assert_int_equal(mfn_list_walk(list_pa(0), 600, &crc, usable, must_not_come, NULL, &why),
+                     -EBADMSG);
+    assert_non_null(strstr(why, "checksum"));
+    drop_chain(nr);
+}
+
+/* Chains that do not end are no longer followed than the breadcrumb's number of pages. */
+static void test_mfn_list_walk__faulty_chain_and_a_checksum__refused_before_a_visit(void **state)
+{
+    static void (*const spoils[])(void) = {
+        wrong_end,        goes_on,          circle_of_one,   circle_of_all,
+        chain_ends_early, next_not_aligned, next_not_usable, next_beyond_52_bits,
+    };
+    static const uint64_t said[] = {1200, UINT64_MAX};
+
+    (void)state;
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(spoils); i++) {
+        size_t nr = make_chain(1200);
+        uint32_t crc = mfn_list_crc(list_pa(0));
+        const char *why = "";
+
+        spoils[i / 2]();
+        assert_int_not_equal(
+            mfn_list_walk(list_pa(0), said[i % 2], &crc, usable, must_not_come, NULL, &why), 0);
+        drop_chain(nr);
+    }
 }
 
 int main(void)
@@ -280,6 +371,9 @@ int main(void)
         cmocka_unit_test(test_mfn_list_walk__faulty_chains__are_refused),
         cmocka_unit_test(test_mfn_list_walk__no_list__is_too_short),
         cmocka_unit_test(test_mfn_list_walk__visitor_refuses__its_result_comes_back),
+        cmocka_unit_test(test_mfn_list_crc__chains__all_pages_in_order),
+        cmocka_unit_test(test_mfn_list_walk__any_bit_flipped__refused_before_a_visit),
+        cmocka_unit_test(test_mfn_list_walk__faulty_chain_and_a_checksum__refused_before_a_visit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,6 +45,10 @@ static void test_options_parse__commands__taken(void **state)
         {"list", COMMAND_LIST, NULL, false, false},
         {"list --json", COMMAND_LIST, NULL, true, false},
         {"status", COMMAND_STATUS, NULL, false, false},
+        {"audit", COMMAND_AUDIT, NULL, false, false},
+        {"audit --json", COMMAND_AUDIT, NULL, true, false},
+        {"log", COMMAND_LOG, NULL, false, false},
+        {"log --json", COMMAND_LOG, NULL, true, false},
         {"stat a", COMMAND_STAT, "a", false, false},
         {"start --json 7", COMMAND_START, "7", true, false},
         {"pause a", COMMAND_PAUSE, "a", false, false},
@@ -111,6 +115,12 @@ static void test_options_parse__nonsense__refused_with_the_word(void **state)
         {"list --mem 1M", "--mem does not go with list"},
         {"list --jso", "--jso is no option"},
         {"list --json=1", "--json takes no value"},
+        {"audit it", "it"},
+        {"log 5", "5"},
+        {"log -f --json", "--json does not go with -f"},
+        {"log --follow --json", "--json does not go with -f"},
+        {"log -f=1", "-f takes no value"},
+        {"list -f", "-f does not go with list"},
         {"stat", "name is missing"},
         {"stat a b", "b"},
         {"update", "file is missing"},
@@ -406,7 +416,9 @@ static struct molt_state sample(void)
                .phase_boot = 59097,
                .phase_adopt = 103009,
                .phase_resume = 1298,
-               .reason = "why"},
+               .reason = "why",
+               .code = HC_LU_R_SPACE,
+               .needed = 8 << 20},
         .region = {.base = 0x1000000,
                    .size = 16 << 20,
                    .arena_size = {1 << 20, 2 << 20},
@@ -450,11 +462,17 @@ static void test_show_status_json__fields__as_documented(void **state)
                 "\"updates\": 3, \"refused\": 1, \"last_update\": {\"blackout_cycles\": 224845, "
                 "\"blackout_us\": 4496.9, \"phases_cycles\": {\"save\": 61066, \"jump\": 375, "
                 "\"boot\": 59097, \"adopt\": 103009, \"resume\": 1298}}, \"reason\": \"why\", "
+                "\"reason_code\": 9, \"reason_name\": \"space\", \"needed_bytes\": 8388608, "
+                "\"backs\": 0, \"back_blackout_cycles\": 0, \"busy\": false, \"watch\": \"none\", "
                 "\"loaded\": null, \"region\": {\"base\": 16777216, \"size\": 16777216, "
                 "\"arena\": \"A\", \"next_size\": 2097152, \"next_required\": 4096}, "
                 "\"domain\": 1, \"memory_bytes\": 1048576, \"tsc_khz\": 50000}\n");
     m.lu.updates = 0;
     m.lu.state = HC_LU_LOADED;
+    m.lu.watch = HC_LU_WATCH_TIMER;
+    m.lu.backs = 2;
+    m.lu.busy = 1;
+    m.lu.back_blackout = 77;
     m.region.active = 1;
     out = begin();
     show_status_json(out, &m);
@@ -462,6 +480,129 @@ static void test_show_status_json__fields__as_documented(void **state)
     assert_non_null(strstr(text, "\"last_update\": null, "));
     assert_non_null(strstr(text, "\"loaded\": {\"version\": \"\", \"build_id\": \"\"}, "));
     assert_non_null(strstr(text, "\"arena\": \"B\", \"next_size\": 1048576, "));
+    assert_non_null(strstr(
+        text,
+        "\"backs\": 2, \"back_blackout_cycles\": 77, \"busy\": true, \"watch\": \"timer\", "));
+    free(text);
+    out = begin();
+    show_status(out, &m);
+    fclose(out);
+    assert_non_null(strstr(text, "came back from 2 updates that failed; blackout of the last 77 "));
+    assert_non_null(strstr(text, "; watched by: timer\n"));
+    free(text);
+}
+
+static void test_refusal_name__codes__one_word_each(void **state)
+{
+    (void)state;
+    assert_string_equal(refusal_name(HC_LU_R_NONE), "none");
+    assert_string_equal(refusal_name(HC_LU_R_ROLLBACK), "rollback");
+    assert_string_equal(refusal_name(HC_LU_R_BACK_RELOCATOR), "back-relocator");
+    assert_string_equal(refusal_name(HC_LU_R_BACK_RELOCATOR + 1), "unknown");
+    assert_string_equal(refusal_name(UINT32_MAX), "unknown");
+    for (uint32_t i = 0; i <= HC_LU_R_BACK_RELOCATOR; i++) {
+        bool known = i <= HC_LU_R_PAUSE || i >= HC_LU_R_BACK_SILENT;
+
+        assert_int_equal(strcmp(refusal_name(i), "unknown") != 0, known);
+        for (uint32_t k = 0; known && k < i; k++) {
+            assert_string_not_equal(refusal_name(i), refusal_name(k));
+        }
+    }
+}
+
+static void test_show_status__refused__why_and_the_code(void **state)
+{
+    struct molt_state m = sample();
+    FILE *out = begin();
+
+    (void)state;
+    show_status(out, &m);
+    fclose(out);
+    assert_non_null(strstr(text, "last refusal: why (space, code 9)\n"));
+    free(text);
+}
+
+static void test_options__log_follow__known(void **state)
+{
+    static const char *const words[] = {"-f", "--follow"};
+    char why[OPTIONS_WHY_MAX];
+    struct options o;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        char *argv[] = {"moltctl", "log", (char *)(uintptr_t)words[i]};
+
+        assert_true(options_parse(3, argv, &o, why));
+        assert_true(o.follow);
+        assert_true(options_parse(2, argv, &o, why));
+        assert_false(o.follow);
+    }
+}
+
+static void test_show_log__lines__as_objects(void **state)
+{
+    static const struct {
+        const char *line, *json;
+    } rows[] = {
+        {"17 123456789 12.000345 3 line update n=1 ok",
+         "{\"number\": 17, \"tsc\": 123456789, \"us\": 12000345, \"cpu\": 3, "
+         "\"kind\": \"line\", \"text\": \"update n=1 ok\"}"},
+        {"18446744073709551615 5 - 0 step old: \"jump\"",
+         "{\"number\": 18446744073709551615, \"tsc\": 5, \"us\": null, \"cpu\": 0, "
+         "\"kind\": \"step\", \"text\": \"old: \\\"jump\\\"\"}"},
+        {"1 2 0.000001 0 more ",
+         "{\"number\": 1, \"tsc\": 2, \"us\": 1, \"cpu\": 0, \"kind\": \"more\", "
+         "\"text\": \"\"}"},
+        {"", "{\"text\": \"\"}"},
+        {"1 2 3 4 line", "{\"text\": \"1 2 3 4 line\"}"},
+        {"1  3 4 line x", "{\"text\": \"1  3 4 line x\"}"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        FILE *out = begin();
+        struct json j = {.out = out};
+
+        show_log_line_json(&j, rows[i].line, strlen(rows[i].line));
+        expect(out, rows[i].json);
+    }
+    char longest[5000];
+    FILE *out = begin();
+    struct json j = {.out = out};
+
+    memset(longest, 'x', sizeof(longest));
+    show_log_line_json(&j, longest, sizeof(longest));
+    fclose(out);
+    assert_true(strlen(text) < 300);
+    free(text);
+}
+
+static void test_show_audit__agreement_or_not__both_forms(void **state)
+{
+    struct hc_audit a = {.frames = 1000};
+    FILE *out = begin();
+
+    (void)state;
+    show_audit(out, &a);
+    show_audit_json(out, &a);
+    expect(out, "1000 frames, 0 mismatches\n"
+                "{\"ok\": true, \"frames\": 1000, \"mismatches\": 0, \"mfn\": null, "
+                "\"text\": \"\"}\n");
+    a = (struct hc_audit){.frames = 1000, .mismatches = 2, .mfn = 0x1234, .text = "a; b"};
+    out = begin();
+    show_audit(out, &a);
+    show_audit_json(out, &a);
+    expect(out, "1000 frames, 2 mismatches\nframe 0x1234: a; b\n"
+                "{\"ok\": false, \"frames\": 1000, \"mismatches\": 2, \"mfn\": 4660, "
+                "\"text\": \"a; b\"}\n");
+    a.mfn = UINT64_MAX;
+    memset(a.text, 'x', sizeof(a.text));
+    out = begin();
+    show_audit(out, &a);
+    show_audit_json(out, &a);
+    fclose(out);
+    assert_null(strstr(text, "frame 0x"));
+    assert_non_null(strstr(text, "\"mfn\": null, \"text\": \"xxxx"));
     free(text);
 }
 
@@ -528,6 +669,11 @@ int main(void)
         cmocka_unit_test(test_show__strings_without_end__as_long_as_their_array),
         cmocka_unit_test(test_show_update__figures__cycles_and_microseconds),
         cmocka_unit_test(test_show_status_json__fields__as_documented),
+        cmocka_unit_test(test_refusal_name__codes__one_word_each),
+        cmocka_unit_test(test_show_status__refused__why_and_the_code),
+        cmocka_unit_test(test_options__log_follow__known),
+        cmocka_unit_test(test_show_log__lines__as_objects),
+        cmocka_unit_test(test_show_audit__agreement_or_not__both_forms),
         cmocka_unit_test(test_show_stats__kinds__only_what_there_is),
         cmocka_unit_test(test_cycles_to_us10__large__no_overflow),
         cmocka_unit_test(test_show_console_json__bytes__positions),

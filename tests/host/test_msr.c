@@ -16,6 +16,7 @@
 #include "hv/domain.h"
 #include "hv/exit.h"
 #include "hw/x86.h"
+#include "public/lu_abi.h"
 
 #define DOCUMENT "docs/CPU.md"
 #define ROWS_MAX 100U
@@ -112,7 +113,12 @@ static int setup(void **state)
 
     (void)state;
     world_reset();
+    static struct hvm_ops svm;
+
     world_boot(0, true);
+    svm = *hvm; /* the document has what SVM's guests see besides */
+    svm.feature = LU_FEATURE_SVM;
+    hvm = &svm;
     d = domain_create("guest", 1, true);
     assert_int_equal(domain_add_memory(d, MIB(5)), 0);
     vcpu_state_reset(&reset);

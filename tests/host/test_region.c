@@ -452,6 +452,28 @@ static void test_region_arena__both__split_the_region_behind_the_handover_page(v
     assert_int_equal(region_arena_end(&r, 1), MIB(96));
 }
 
+/* The size that is named has the room in both arenas, and no smaller one has. */
+static void test_region_size_for__arenas__smallest_that_has_the_room(void **state)
+{
+    static const uint64_t needs[] = {
+        0, 1, MIB(4) - 4096, MIB(4) - 4095, MIB(5), MIB(6) - 4096, MIB(6), GIB(2) - 4096};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(needs); i++) {
+        struct lu_region r = {.base = 0, .size = region_size_for(needs[i])};
+
+        assert_int_equal(r.size % REGION_ALIGN, 0);
+        assert_true(r.size >= REGION_MIN && r.size <= GIB(4));
+        assert_true(region_arena_end(&r, 0) - region_arena_start(&r, 0) >= needs[i]);
+        assert_true(region_arena_end(&r, 1) - region_arena_start(&r, 1) >= needs[i]);
+        r.size -= REGION_ALIGN;
+        assert_true(r.size < REGION_MIN ||
+                    region_arena_end(&r, 0) - region_arena_start(&r, 0) < needs[i]);
+    }
+    assert_int_equal(region_size_for(GIB(2) - 4095), 0);
+    assert_int_equal(region_size_for(UINT64_MAX), 0);
+}
+
 static void test_region_fit__bad_pages__first_run_between_them(void **state)
 {
     const char *line = "badpage=12,15-16 badpage=20";
@@ -487,6 +509,7 @@ int main(void)
         cmocka_unit_test(test_region_find__random_machines__agrees_with_a_search_by_pages),
         cmocka_unit_test(test_region_default_size__ram_sizes__grows_and_is_aligned),
         cmocka_unit_test(test_region_arena__both__split_the_region_behind_the_handover_page),
+        cmocka_unit_test(test_region_size_for__arenas__smallest_that_has_the_room),
         cmocka_unit_test(test_region_fit__bad_pages__first_run_between_them),
     };
 

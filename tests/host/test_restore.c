@@ -60,6 +60,10 @@ static void adopt(struct stream_reader *reader)
     if (restore_apply(reader, &why) != 0) {
         fail_msg("%s", why);
     }
+    why = world_audit();
+    if (why != NULL) {
+        fail_msg("%s", why);
+    }
 }
 
 static void assert_same(const char *what, char *before, char *after)
@@ -112,6 +116,7 @@ static void test_restore__sample_through_several_images__every_fact_is_the_same(
             domain_destroy(domain_list);
         }
         assert_int_equal(frametable_count(FRAME_GUEST), 0);
+        assert_null(world_audit());
     }
 }
 

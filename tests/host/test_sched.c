@@ -167,10 +167,45 @@ static void test_loop__all_runnable__round_robin_and_fair(void **state)
     for (unsigned int i = 0; i < NR; i++) {
         assert_true(ran[i] > 0 && ran[i] + SLICE >= ran[0] && ran[0] + SLICE >= ran[i]);
         assert_true(v[i]->entered);
+        assert_ptr_equal(v[i]->entered_on, &fake_cpu);
+        assert_true(v[i]->entered_tsc >= fake_cpu.first_entry_tsc);
+        assert_true(v[i]->last_exit_tsc > v[i]->entered_tsc);
+        assert_true(v[i]->last_exit_tsc <= fake_cpu.last_exit_tsc);
         /* The last run ended in machine_off(). */
         assert_true(runs[i] - v[i]->exits[HVM_EXIT_TIMER] <= 1);
     }
     assert_true(longest <= SLICE);
+}
+
+/* An update's blackout ends when the last CPU runs a guest again while somebody still stands. */
+static void test_loop__first_entry__ends_a_blackout_if_anyone_stands(void **state)
+{
+    static const struct {
+        bool held, other_held;
+        uint64_t entered_tsc, other_entered_tsc; /* on another CPU */
+        bool resumes;
+    } rows[] = {
+        {true, false, 0, 0, true},  {false, false, 0, 0, false}, {true, false, 5, 0, false},
+        {false, true, 0, 0, true}, /* who has just woken is the first to run */
+        {false, true, 0, 5, false}, {true, true, 5, 5, false},   {true, true, 5, 0, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        (void)setup(NULL);
+        for (unsigned int k = 0; k < NR; k++) {
+            v[k]->held = k == 0 && rows[i].held;
+        }
+        v[0]->entered_tsc = rows[i].entered_tsc;
+        v[NR - 1]->held = rows[i].other_held;
+        v[NR - 1]->entered_tsc = rows[i].other_entered_tsc;
+        loop(1);
+        assert_int_equal(order[0], 0);
+        assert_true(fake_cpu.first_entry_tsc != 0);
+        assert_int_equal(fake_cpu.resumed, rows[i].resumes);
+        assert_int_equal(v[0]->entered_tsc,
+                         rows[i].entered_tsc != 0 ? rows[i].entered_tsc : fake_cpu.first_entry_tsc);
+    }
 }
 
 static void test_init__slice_option__table(void **state)
@@ -341,6 +376,7 @@ int main(void)
         cmocka_unit_test_setup(test_add_remove__any_order__ring_is_sound, setup),
         cmocka_unit_test_setup(test_add_remove__random__as_the_model, setup),
         cmocka_unit_test_setup(test_loop__all_runnable__round_robin_and_fair, setup),
+        cmocka_unit_test_setup(test_loop__first_entry__ends_a_blackout_if_anyone_stands, setup),
         cmocka_unit_test_setup(test_init__slice_option__table, setup),
         cmocka_unit_test_setup(test_yield__rest_of_the_slice__given_up, setup),
         cmocka_unit_test_setup(test_sleep__others_run__woken_in_time, setup),

@@ -412,7 +412,7 @@ static void test_stop__a_cpu_does_not_come__refused_and_all_go_on(void **state)
     (void)state;
     fake_tsc_step = 1000000;
     fake_smp.kicks = 0;
-    assert_int_equal(others_stop(&why), -EBUSY);
+    assert_int_equal(others_stop(1000, &why), -EBUSY);
     assert_string_equal(why, "a CPU does not stop");
     assert_int_equal(fake_smp.kicks, 1);
     others_go_on();
@@ -428,7 +428,7 @@ static void test_stop__all_there__first_stop_is_the_earliest(void **state)
     fake_cpu2.stopped = true;
     fake_cpu2.stop_tsc = 500;
     fake_cpu.stop_tsc = 700;
-    assert_int_equal(others_stop(&why), 0);
+    assert_int_equal(others_stop(1000, &why), 0);
     assert_int_equal(others_first_stop(), 500);
     assert_true(lu_due()); /* for CPUs that look now */
     others_go_on();
@@ -453,7 +453,11 @@ static void test_poll__calls_of_cpus_that_still_stop__refused(void **state)
     lu.exec_requested = true;
     lu.exec_caller = NULL;
     lu.loaded.valid = true;
+    lu.loaded.info = (struct kimage_info){.flags = LU_NOTE_TAKES_CPUS,
+                                          .seal.features = ~UINT64_C(0)};
     lu.loaded_tsc = 0;
+    lu.loaded.stream_version = lu_stream_newest();
+    update_prepare();
     fake_tsc_step = 1000000;
     fake_smp.kick = late_calls;
     lu_poll(); /* refused in the end: nobody stops */

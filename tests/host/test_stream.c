@@ -49,7 +49,7 @@ static uint8_t *gather(const struct stream_writer *w, size_t *length)
     uint8_t *data = whole_pages(w->pages * PAGE_SIZE);
     const char *why = "";
 
-    assert_int_equal(mfn_list_walk(w->list_pa, w->pages, usable, gather_page, data, &why), 0);
+    assert_int_equal(mfn_list_walk(w->list_pa, w->pages, NULL, usable, gather_page, data, &why), 0);
     *length = w->pages * PAGE_SIZE;
     return data;
 }
@@ -651,6 +651,65 @@ static void test_stream_next__unknown_optional__is_passed_on(void **state)
 
 #define TEST(name) cmocka_unit_test_teardown(name, teardown)
 
+/* What is there of a stream that is still written, then the rest of it. */
+static void test_stream_open_part__cut_at_each_byte__records_so_far_or_refused(void **state)
+{
+    size_t length, used;
+    uint8_t *data = small_stream(&length, &used);
+    size_t end = used - sizeof(struct lu_record) - sizeof(struct lu_rec_end);
+    const size_t ends[] = {16, 32, 40, 64};
+
+    (void)state;
+    assert_int_equal(end, ends[ARRAY_SIZE(ends) - 1]);
+    for (size_t cut = 0, nr = 0; cut <= used; cut++) {
+        uint8_t *part = whole_pages(length);
+        struct stream_reader r, rest;
+        struct stream_item item;
+        const char *why = "";
+        size_t left = ARRAY_SIZE(ends) - 1;
+
+        memset(part, 0x5a, length);
+        memcpy(part, data, cut);
+        if (nr == ARRAY_SIZE(ends) || cut != ends[nr]) {
+            assert_int_equal(stream_open_part(&r, part, cut, &why), -EBADMSG);
+            assert_string_not_equal(why, "");
+        } else {
+            assert_int_equal(stream_open_part(&r, part, cut, &why), 0);
+            for (size_t i = 0; i < nr; i++, left--) {
+                assert_int_equal(stream_next(&r, &item), 1);
+            }
+            assert_int_equal(stream_next(&r, &item), 0);
+            assert_int_equal(stream_open_rest(&rest, data, length, cut, &why), 0);
+            while (left-- > 0) {
+                assert_int_equal(stream_next(&rest, &item), 1);
+            }
+            assert_int_equal(stream_next(&rest, &item), 0);
+            nr++;
+        }
+        free(part);
+    }
+    free(data);
+}
+
+static void test_stream_open_rest__one_bit_before_it__checksum(void **state)
+{
+    size_t length, used;
+    uint8_t *data = small_stream(&length, &used);
+    struct stream_reader r;
+    const char *why = "";
+
+    (void)state;
+    for (size_t bit = 8 * sizeof(struct lu_stream_header); bit < 8 * 40; bit++) {
+        data[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        assert_int_equal(stream_open_rest(&r, data, length, 40, &why), -EBADMSG);
+        assert_string_equal(why, "stream: checksum is wrong");
+        data[bit / 8] ^= (uint8_t)(1U << bit % 8);
+    }
+    assert_int_equal(stream_open_rest(&r, data, length, length + 8, &why), -EBADMSG);
+    assert_int_equal(stream_open_rest(&r, data, length, 40, &why), 0);
+    free(data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -668,6 +727,8 @@ int main(void)
         TEST(test_stream_open__wrong_streams__are_refused),
         TEST(test_stream_open__unaligned_data__is_refused),
         TEST(test_stream_next__unknown_optional__is_passed_on),
+        TEST(test_stream_open_part__cut_at_each_byte__records_so_far_or_refused),
+        TEST(test_stream_open_rest__one_bit_before_it__checksum),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

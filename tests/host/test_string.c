@@ -175,6 +175,25 @@ static void test_str_copy__any_fit__terminates_and_zeroes_the_rest(void **state)
     assert_int_equal(buf[0], 'k');
 }
 
+static void test_mem_is_zero__one_byte_set_at_each_place__is_seen(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < SPAN; n++) {
+        unsigned char *p = calloc(n + 1, 1);
+
+        assert_non_null(p);
+        assert_true(mem_is_zero(p + 1, n));
+        p[0] = 1;
+        assert_true(mem_is_zero(p + 1, n));
+        for (size_t i = 1; i <= n; i++) {
+            p[i] = 0x80;
+            assert_false(mem_is_zero(p + 1, n));
+            p[i] = 0;
+        }
+        free(p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +204,7 @@ int main(void)
         cmocka_unit_test(test_strlen__lengths__counts_to_the_terminator),
         cmocka_unit_test(test_strncmp__pairs__orders_as_unsigned),
         cmocka_unit_test(test_str_copy__any_fit__terminates_and_zeroes_the_rest),
+        cmocka_unit_test(test_mem_is_zero__one_byte_set_at_each_place__is_seen),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,10 +2,8 @@
 /*
  * Whole updates on the fake machine: load, save, jump, relocator, adoption, what follows; and every
  * way in which one is refused.
- *
- * lu/update.c is included: the next image in this process starts without its state.
  */
-#include "../../lu/update.c"
+#include "fakes/whole_update.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +11,7 @@
 
 #include "fakes/alloc_fail.h"
 #include "fakes/cmocka_inc.h"
-#include "fakes/elf_image.h"
+#include "fakes/elf_seal.h"
 #include "fakes/hvm.h"
 #include "fakes/machine.h"
 #include "fakes/seam.h"
@@ -26,191 +24,6 @@
 #include "hv/modules.h"
 #include "hv/region.h"
 
-#define RELOC_START MIB(1)
-#define RELOC_END MIB(64)
-
-static const struct lu_region region = {WORLD_REGION, WORLD_REGION_SIZE};
-static char why[LU_REASON_MAX];
-
-/* The image that comes up at cold boot takes an arena for itself, as far as this. */
-static paddr_t own_start(unsigned int arena)
-{
-    return region_arena_start(&region, arena) + KIB(64);
-}
-
-static void forget_image(void)
-{
-    writer = (struct stream_writer){.error = 0};
-    prepared = false;
-}
-
-static void work_until_done(void)
-{
-    for (unsigned int i = 0; lu_busy(); i++) {
-        for_each_domain(d) {
-            for_each_vcpu(d, v) {
-                v->entered = true;
-            }
-        }
-        (void)lu_work();
-        assert_true(i < 10000);
-    }
-}
-
-static void cold_boot(bool virtualization)
-{
-    size_t bytes;
-    const void *block = world_info(&bytes);
-
-    world_reset_low();
-    memset(fake_va(WORLD_REGION), 0x5a, WORLD_REGION_SIZE); /* RAM after a reset */
-    forget_image();
-    block = world_info(&bytes);
-    world_boot_image(0, block, bytes, own_start(0), virtualization);
-    fake_machine_map_identity(RELOC_START, RELOC_END);
-    work_until_done();
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    cold_boot(true);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fake_fail_alloc_after(-1);
-    fake_vmap_fail_after(-1);
-    fake_machine_unmap_identity(RELOC_START, RELOC_END);
-    return 0;
-}
-
-/* ---- steps ---- */
-
-static struct elf_image elf;
-
-static void make_elf(uint8_t first_id_byte)
-{
-    elf_image_make(&elf);
-    elf.notes.build_id[0] = first_id_byte;
-}
-
-static struct vcpu *caller_vcpu(void)
-{
-    struct vcpu *v = domain_find(1)->vcpus;
-
-    v->gpr[GPR_RAX] = 0;
-    return v;
-}
-
-/* The guests have had their turn since the load. */
-static void let_run(void)
-{
-    fake_cpu.last_exit_tsc = tsc_read();
-}
-
-static bool exec(struct vcpu *caller)
-{
-    if (lu_request_exec(caller, why) != 0) {
-        fail_msg("%s", why);
-    }
-    let_run();
-    assert_true(lu_due());
-    return FAKE_ENDS(lu_poll());
-}
-
-static void relocate(void)
-{
-    assert_int_equal(relocate_pages((const uint64_t *)(uintptr_t)fake_end.list_pa), 0);
-}
-
-static bool all_zero(paddr_t start, paddr_t end)
-{
-    const uint64_t *p = fake_va(start);
-
-    for (size_t i = 0; i < (end - start) / sizeof(*p); i++) {
-        if (p[i] != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* What the image's memory has to be: the file's bytes, and zeros. */
-static void assert_image_at(paddr_t dest)
-{
-    static uint8_t want[IMAGE_MEM_PAGES * PAGE_SIZE];
-
-    memset(want, 0, sizeof(want));
-    memcpy(want, (uint8_t *)&elf + IMAGE_CODE, IMAGE_CODE_BYTES);
-    memcpy(want + IMAGE_RODATA_AT, (uint8_t *)&elf + IMAGE_RODATA, IMAGE_RODATA_BYTES);
-    memcpy(want + IMAGE_DATA_AT, (uint8_t *)&elf + IMAGE_DATA, IMAGE_DATA_BYTES);
-    assert_memory_equal(fake_va(dest), want, sizeof(want));
-}
-
-/* After the jump: the arena holds the image, its boot information, and zeros. */
-static paddr_t arena_ready(unsigned int arena)
-{
-    paddr_t start = region_arena_start(&region, arena), end = region_arena_end(&region, arena);
-    paddr_t dest = fake_end.entry_pa - IMAGE_ENTRY;
-    paddr_t info_end;
-    uint32_t bytes;
-
-    assert_int_equal(dest, start);
-    assert_image_at(dest);
-    assert_int_equal(fake_end.info_pa, dest + IMAGE_MEM_PAGES * PAGE_SIZE);
-    memcpy(&bytes, fake_va(fake_end.info_pa), sizeof(bytes));
-    info_end = align_up(fake_end.info_pa + bytes, PAGE_SIZE);
-    assert_true(all_zero(info_end, end));
-    return info_end;
-}
-
-/* The recorded jump is made: the next image comes up and adopts. */
-static void next_image(unsigned int arena, bool virtualization)
-{
-    paddr_t info_pa = fake_end.info_pa, start;
-
-    relocate();
-    start = arena_ready(arena);
-    forget_image();
-    world_boot_image(arena, fake_va(info_pa), PAGE_SIZE, start, virtualization);
-    assert_true(lu_update_boot());
-    lu_check();
-    lu_adopt();
-    assert_int_equal(lu.handover->stage, LU_STAGE_ADOPTED);
-}
-
-static struct world_count steady_count(void)
-{
-    struct world_count c = world_count();
-
-    c.pool = 0; /* another image, another arena */
-    return c;
-}
-
-static void assert_counts_equal(const struct world_count *before)
-{
-    struct world_count after = steady_count();
-
-    for (unsigned int i = 0; i < FRAME_STATES; i++) {
-        if (before->frames[i] != after.frames[i]) {
-            fail_msg("frames of state %u: %llu, and now %llu", i,
-                     (unsigned long long)before->frames[i], (unsigned long long)after.frames[i]);
-        }
-    }
-}
-
-static void assert_facts_equal(char *before, char *after)
-{
-    const char *difference = world_facts_differ(before, after);
-
-    if (difference != NULL) {
-        fail_msg("%s", difference);
-    }
-}
-
 /* ---- the whole of it ---- */
 
 static void several_updates(bool virtualization, bool staged)
@@ -219,7 +32,7 @@ static void several_updates(bool virtualization, bool staged)
     world_sample(false);
     lu.refused = 0;
     make_elf(1);
-    (void)world_add_module("image one", &elf, IMAGE_FILE_BYTES);
+    (void)add_sealed("image one");
     unsigned int index = modules_images() - 1;
     struct world_count before = steady_count();
 
@@ -281,7 +94,7 @@ static void test_place__staged_and_direct__same_memory(void **state)
     (void)state;
     assert_non_null(direct);
     make_elf(1);
-    (void)world_add_module("image", &elf, IMAGE_FILE_BYTES);
+    (void)add_sealed("image");
     for (int staged = 0; staged < 2; staged++) {
         memset(fake_va(start), 0, end - start);
         lu.finish = staged ? LU_FINISH_COMMIT : LU_FINISH_DONE;
@@ -310,9 +123,9 @@ static void test_load__a_large_image_replaced_by_a_small_one__arena_is_clean(voi
     (void)state;
     make_elf(1);
     elf.ph[2].memsz += MIB(1);
-    (void)world_add_module("image large", &elf, IMAGE_FILE_BYTES);
+    (void)add_sealed("image large");
     make_elf(2);
-    (void)world_add_module("image small", &elf, IMAGE_FILE_BYTES);
+    (void)add_sealed("image small");
     assert_int_equal(lu_load_module(0, why), 0);
     memset(fake_va(lu.loaded.dest_pa + KIB(512)), 0x77, KIB(64)); /* as if it had data there */
     assert_int_equal(lu_load_module(1, why), 0);
@@ -329,7 +142,7 @@ static void test_update__command_line__nonce_and_region_are_new_the_rest_stays(v
 
     (void)state;
     make_elf(1);
-    (void)world_add_module("image", &elf, IMAGE_FILE_BYTES);
+    (void)add_sealed("image");
     assert_int_equal(lu_load_module(0, why), 0);
     uint64_t nonce = lu.loaded.nonce;
     assert_true(exec(NULL));
@@ -375,7 +188,7 @@ static void almost_too_large(void)
     elf.ph[2].memsz = MIB(4) - KIB(128);
 }
 
-static void assert_refused(uint64_t refused_before, int rc)
+static void assert_refused(uint64_t refused_before, int rc, uint32_t code)
 {
     struct hc_lu_status s;
 
@@ -384,6 +197,8 @@ static void assert_refused(uint64_t refused_before, int rc)
     assert_int_equal(s.refused, refused_before + 1);
     assert_true(s.reason[0] != '\0');
     assert_string_equal(s.reason, why);
+    assert_int_equal(s.code, code);
+    assert_int_equal(s.needed != 0, code == HC_LU_R_SPACE);
     assert_true(fake_printed(why));
 }
 
@@ -392,22 +207,24 @@ static void test_load__images_that_cannot_be__refused_with_a_reason(void **state
     static const struct {
         void (*damage)(void);
         int rc;
+        uint32_t code;
     } rows[] = {
-        {damage_magic, -ENOEXEC}, {damage_note, -ENOEXEC},    {damage_version, -EPROTO},
-        {damage_size, -ENOSPC},   {damage_size_max, -ENOSPC}, {almost_too_large, -ENOSPC},
+        {damage_magic, -ENOEXEC, HC_LU_R_MALFORMED}, {damage_note, -ENOEXEC, HC_LU_R_NOTE},
+        {damage_version, -EPROTO, HC_LU_R_STREAM},   {damage_size, -ENOSPC, HC_LU_R_SPACE},
+        {damage_size_max, -ENOSPC, HC_LU_R_SPACE},   {almost_too_large, -ENOSPC, HC_LU_R_SPACE},
     };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         make_elf(1);
         rows[i].damage();
-        paddr_t pa = world_add_module("image", &elf, IMAGE_FILE_BYTES);
+        paddr_t pa = add_sealed("image");
         struct world_count before = world_count();
         uint64_t refused = lu.refused;
 
         why[0] = '\0';
         assert_int_equal(lu_load_module((unsigned int)i, why), rows[i].rc);
-        assert_refused(refused, rows[i].rc);
+        assert_refused(refused, rows[i].rc, rows[i].code);
         struct world_count after = world_count();
         assert_true(world_count_equal(&before, &after));
         struct hc_lu_status s;
@@ -425,23 +242,24 @@ static void test_load_module__index__none_other_or_damaged(void **state)
 
     (void)state;
     assert_int_equal(lu_load_module(0, why), -ENOENT);
-    assert_refused(0, -ENOENT);
+    assert_refused(0, -ENOENT, HC_LU_R_NO_IMAGE);
     assert_int_equal(lu_load_module(LU_MODULE_OTHER, why), -ENOENT);
-    assert_refused(1, -ENOENT);
+    assert_refused(1, -ENOENT, HC_LU_R_NO_IMAGE);
     make_elf(1);
     elf.header.magic = 0;
-    (void)world_add_module("image damaged", &elf, IMAGE_FILE_BYTES);
+    (void)add_sealed("image damaged");
     make_elf(0xab);
-    (void)world_add_module("image running", &elf, IMAGE_FILE_BYTES);
+    (void)add_sealed("image running");
     fake_build_id = "abf1f2f3f4f5f6f7f8f9fafbfcfdfeff00010203";
     assert_int_equal(lu_load_module(LU_MODULE_OTHER, why), -ENOENT);
     make_elf(0xac);
-    (void)world_add_module("image other", &elf, IMAGE_FILE_BYTES);
+    (void)add_sealed("image other");
     assert_int_equal(lu_load_module(LU_MODULE_OTHER, why), 0);
     lu_get_status(&s);
     assert_int_equal(s.state, HC_LU_LOADED);
     assert_int_equal(s.last_result, 0);
     assert_string_equal(s.reason, "");
+    assert_int_equal(s.code, HC_LU_R_NONE);
     assert_string_equal(s.loaded_version, "0.1.2");
     assert_int_equal(strncmp(s.loaded_build_id, "acf1", 4), 0);
     assert_int_equal(lu_load_module(1, why), 0); /* by index the running one too */
@@ -450,6 +268,18 @@ static void test_load_module__index__none_other_or_damaged(void **state)
 }
 
 #define LIST_GPA 0x1000U
+
+/* As a hypercall does it, slice by slice. */
+static int load_pages(struct domain *d, uint64_t list, uint64_t pages, uint64_t bytes)
+{
+    const struct lu_source source = {.domain = d, .list_gpa = list, .pages = pages, .bytes = bytes};
+    int rc;
+
+    do {
+        rc = lu_load_slice(&source, why);
+    } while (rc == LU_AGAIN);
+    return rc;
+}
 
 /* A domain whose memory holds the image in pages of any order, and the list of them. */
 static struct domain *domain_with_image(uint64_t *pages)
@@ -461,6 +291,7 @@ static struct domain *domain_with_image(uint64_t *pages)
     assert_int_equal(domain_add_memory(d, MIB(1)), 0);
     *pages = (IMAGE_FILE_BYTES + PAGE_SIZE - 1) / PAGE_SIZE;
     make_elf(1);
+    elf_image_seal(&elf);
     for (uint64_t i = 0; i < *pages; i++) {
         uint64_t n = MIN(PAGE_SIZE, IMAGE_FILE_BYTES - i * PAGE_SIZE);
 
@@ -478,7 +309,7 @@ static void test_load_pages__from_guest_memory__loaded(void **state)
     struct domain *d = domain_with_image(&pages);
 
     (void)state;
-    if (lu_load_pages(d, LIST_GPA, pages, IMAGE_FILE_BYTES, why) != 0) {
+    if (load_pages(d, LIST_GPA, pages, IMAGE_FILE_BYTES) != 0) {
         fail_msg("%s", why);
     }
     assert_int_equal(fake_vmap_mapped(), 0); /* the copy is gone */
@@ -520,12 +351,12 @@ static void test_load_pages__impossible_lists__refused(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct world_count before = world_count();
         uint64_t refused = lu.refused;
-        int rc = lu_load_pages(d, rows[i].list, rows[i].pages, rows[i].bytes, why);
+        int rc = load_pages(d, rows[i].list, rows[i].pages, rows[i].bytes);
 
         if (rc != rows[i].rc) {
             fail_msg("row %zu: %d", i, rc);
         }
-        assert_refused(refused, rc);
+        assert_refused(refused, rc, rc == -ENOEXEC ? HC_LU_R_MALFORMED : HC_LU_R_PAGES);
         struct world_count after = world_count();
         assert_true(world_count_equal(&before, &after));
     }
@@ -541,22 +372,22 @@ static void test_request_exec__nothing_loaded_or_under_way__refused(void **state
     world_sample(true);
     lu.refused = 0;
     assert_int_equal(lu_request_exec(NULL, why), -ENOENT);
-    assert_refused(0, -ENOENT);
+    assert_refused(0, -ENOENT, HC_LU_R_NO_IMAGE);
     assert_false(lu_due());
     make_elf(1);
-    (void)world_add_module("image", &elf, IMAGE_FILE_BYTES);
+    (void)add_sealed("image");
     assert_int_equal(lu_load_module(2, why), 0);
     assert_int_equal(lu_request_exec(caller_vcpu(), why), 0);
     assert_int_equal(lu_request_exec(NULL, why), -EBUSY);
-    assert_refused(1, -EBUSY);
+    assert_refused(1, -EBUSY, HC_LU_R_BUSY);
     /* The image that is about to be jumped to cannot be taken away. */
-    assert_int_equal(lu_load_module(7, why), -ENOENT);
-    assert_refused(2, -ENOENT);
+    assert_int_equal(lu_load_module(7, why), -EBUSY);
+    assert_refused(2, -EBUSY, HC_LU_R_BUSY);
     assert_int_equal(lu_load_module(2, why), -EBUSY);
-    assert_refused(3, -EBUSY);
+    assert_refused(3, -EBUSY, HC_LU_R_BUSY);
     assert_int_equal(domain_write(domain_find(1), 0, &gfn, sizeof(gfn)), 0);
-    assert_int_equal(lu_load_pages(domain_find(1), 0, 1, 1, why), -EBUSY);
-    assert_refused(4, -EBUSY);
+    assert_int_equal(load_pages(domain_find(1), 0, 1, 1), -EBUSY);
+    assert_refused(4, -EBUSY, HC_LU_R_BUSY);
     assert_true(lu.loaded.valid);
     let_run();
     assert_true(FAKE_ENDS(lu_poll()));
@@ -571,7 +402,7 @@ static void test_request_exec__still_busy__waits_for_the_arena(void **state)
     (void)state;
     world_sample(true);
     make_elf(1);
-    (void)world_add_module("image", &elf, IMAGE_FILE_BYTES);
+    (void)add_sealed("image");
     lu.finish = LU_FINISH_SCRUB;
     lu.finish_cursor = 0;
     lu.update_boot = true;
@@ -590,6 +421,89 @@ static void test_request_exec__still_busy__waits_for_the_arena(void **state)
     assert_int_equal(caller->wake_tsc, 0);
     next_image(1, true);
     assert_int_equal(caller_vcpu()->run_state, VCPU_RUNNABLE);
+}
+
+/* ---- a parked CPU that does not come ---- */
+
+/* An update to arena 1 by an image that has parked another CPU, as far as commit 1. */
+static void update_without_the_other_cpu(void)
+{
+    world_sample(true);
+    make_elf(1);
+    (void)add_sealed("image");
+    assert_int_equal(lu_load_module(2, why), 0);
+    assert_true(exec(NULL));
+    next_image(1, true);
+    lu.refused = 0;
+    cpus_expected = 2;
+    caller_vcpu()->entered = true;
+    fake_log_clear();
+}
+
+static void stay_until_limit(void)
+{
+    uint64_t limit = lu.adopted_tsc + 5000 * tsc_khz;
+
+    fake_tsc = limit - 1;
+    assert_false(lu_work());
+    assert_int_equal(lu.handover->stage, LU_STAGE_ADOPTED);
+    fake_tsc = limit;
+}
+
+static void test_finish__cpu_does_not_come__commit_without_it_and_no_update(void **state)
+{
+    paddr_t idle;
+
+    (void)state;
+    update_without_the_other_cpu();
+    idle = region_arena_start(&region, 0);
+    *(uint8_t *)fake_va(idle) = 0x5a; /* the loop that it may be in */
+    stay_until_limit();
+    work_until_done();
+    assert_int_equal(lu.handover->stage, LU_STAGE_RUNNING);
+    assert_true(fake_printed("lu: 1 of 2 CPUs have come within 5000 ms"));
+    assert_int_equal(*(uint8_t *)fake_va(idle), 0x5a);
+    assert_int_equal(lu_load_module(2, why), -EBUSY);
+    assert_refused(0, -EBUSY, HC_LU_R_CPU);
+
+    /* After all: the arena becomes idle, and updates work again. */
+    assert_false(lu_work());
+    nr_cpus = 2;
+    assert_true(lu_work());
+    nr_cpus = cpus_expected = 1; /* of the world's */
+    work_until_done();
+    assert_true(all_zero(idle, region_arena_end(&region, 0)));
+    assert_int_equal(lu_load_module(2, why), 0);
+    assert_true(lu.loaded.direct);
+    assert_true(exec(NULL));
+}
+
+static void test_finish__cpu_does_not_come__request_that_waits_is_refused(void **state)
+{
+    struct vcpu *caller;
+
+    (void)state;
+    update_without_the_other_cpu();
+    cpus_expected = 1;              /* this image takes none over */
+    while (!buddy_open_step(~0U)) { /* as when memory has been given back meanwhile */
+    }
+    assert_int_equal(lu_load_module(2, why), 0);
+    assert_false(lu.loaded.direct);
+    caller = caller_vcpu();
+    assert_int_equal(lu_request_exec(caller, why), 0);
+    cpus_expected = 2;
+    let_run();
+    stay_until_limit();
+    assert_false(lu_due());
+    work_until_done();
+    assert_true(lu_due());
+    assert_false(FAKE_ENDS(lu_poll()));
+    assert_int_equal(lu.code, HC_LU_R_CPU);
+    assert_true(fake_printed("lu: refused: a CPU has not come after the last update (code 14)"));
+    assert_int_equal(caller->run_state, VCPU_RUNNABLE);
+    assert_int_equal((int64_t)caller->gpr[GPR_RAX], -EBUSY);
+    assert_false(lu_due());
+    cpus_expected = 1;
 }
 
 static void duplicate_extent(struct domain *d)
@@ -656,7 +570,7 @@ static void test_poll__own_stream_does_not_hold__refused_and_guests_go_on(void *
         }
         world_sample(false);
         make_elf(1);
-        (void)world_add_module("image", &elf, IMAGE_FILE_BYTES);
+        (void)add_sealed("image");
         struct domain *d = domain_find(1), saved = *d;
         struct image_module module = *image_modules;
         struct extent items[1024];
@@ -673,6 +587,7 @@ static void test_poll__own_stream_does_not_hold__refused_and_guests_go_on(void *
         assert_int_equal((int64_t)caller->gpr[GPR_RAX], -EBADMSG);
         assert_int_equal(lu.refused, refused + 1);
         assert_int_equal(lu.last_result, -EBADMSG);
+        assert_int_equal(lu.code, HC_LU_R_OWN_STREAM);
         assert_true(lu.reason[0] != '\0');
         assert_true(fake_printed("refused reason="));
         assert_int_equal(lu.handover->breadcrumb.magic, 0);
@@ -686,6 +601,81 @@ static void test_poll__own_stream_does_not_hold__refused_and_guests_go_on(void *
         assert_true(exec(caller));
         next_image(1, true);
     }
+}
+
+/* An image is loaded; returns who asks for the update. */
+static struct vcpu *load_beside_sample(void)
+{
+    world_sample(false);
+    make_elf(1);
+    (void)add_sealed("image");
+    assert_int_equal(lu_load_module(2, why), 0);
+    return caller_vcpu();
+}
+
+/* The records were checked while guests ran; the checksum of the pause is over them too. */
+static void test_poll__prepared_records_changed_since__refused(void **state)
+{
+    struct vcpu *caller;
+    size_t prepared_bytes;
+
+    (void)state;
+    caller = load_beside_sample();
+    prepared_bytes = MIN(writer.length, (uint64_t)PAGE_SIZE);
+    for (size_t at = sizeof(struct lu_stream_header); at < prepared_bytes; at += 61) {
+        const struct lu_mfn_list_page *list = fake_va(writer.list_pa);
+        uint8_t *page = fake_va(list->mfns[0] << PAGE_SHIFT);
+
+        page[at] ^= 4;
+        assert_false(exec(caller));
+        assert_int_equal(lu.code, HC_LU_R_OWN_STREAM);
+        assert_string_equal(lu.reason, "stream: checksum is wrong");
+        update_prepare();
+    }
+    assert_true(exec(caller));
+    next_image(1, true);
+}
+
+static int64_t load_other_image(void)
+{
+    const struct hc_lu_load args = {.source = HC_LU_SOURCE_MODULE, .module = LU_MODULE_OTHER};
+    struct vcpu *v = caller_vcpu();
+
+    assert_int_equal(domain_write(v->domain, LIST_GPA, &args, sizeof(args)), 0);
+    v->gpr[GPR_RAX] = HC_LU_LOAD;
+    v->gpr[GPR_RBX] = LIST_GPA;
+    v->gpr[GPR_RCX] = sizeof(args);
+    return hypercall(v);
+}
+
+/* Right after an update there is no memory for an image yet: the call goes on when there is. */
+static void test_hypercall_load__heap_not_open_yet__waits(void **state)
+{
+    struct hc_lu_status s;
+    struct vcpu *caller;
+    int64_t r;
+    uint64_t refused;
+
+    (void)state;
+    caller = load_beside_sample();
+    assert_true(exec(caller));
+    next_image(1, true);
+    refused = lu.refused;
+    assert_false(buddy_opened());
+    for (unsigned int i = 0; i < 100; i++) { /* more than it takes to hash the image */
+        assert_int_equal(load_other_image(), HYPERCALL_RESTART);
+    }
+    assert_int_equal(lu.refused, refused);
+    lu_get_status(&s);
+    assert_int_equal(s.busy, 1);
+    work_until_done();
+    lu_get_status(&s);
+    assert_int_equal(s.busy, 0);
+    while ((r = load_other_image()) == HYPERCALL_RESTART) {
+    }
+    assert_int_equal(r, 0);
+    assert_true(lu.loaded.valid);
+    lu_unload();
 }
 
 /* ---- no memory ---- */
@@ -709,9 +699,9 @@ static void load_without_memory(bool staged, void (*fail_after)(long n))
         lu.finish = LU_FINISH_DONE;
         if (rc != 0) {
             assert_int_equal(rc, -ENOMEM);
-            assert_refused(refused, rc);
+            assert_refused(refused, rc, HC_LU_R_MEMORY);
             assert_false(lu.loaded.valid);
-        } else if (prepared && writer.error != 0) {
+        } else if (stream_stage == STREAM_PREPARED && writer.error != 0) {
             /* Only the stream begun ahead is missing. */
             rc = -ENOMEM;
         }
@@ -730,7 +720,7 @@ static void test_load__no_memory_at_each_allocation__refused_and_nothing_lost(vo
     (void)state;
     world_sample(false);
     make_elf(1);
-    (void)world_add_module("image", &elf, IMAGE_FILE_BYTES);
+    (void)add_sealed("image");
     for (size_t f = 0; f < ARRAY_SIZE(set_failure); f++) {
         load_without_memory(false, set_failure[f]);
         load_without_memory(true, set_failure[f]);
@@ -750,7 +740,7 @@ static void test_load_pages__no_memory_at_each_allocation__refused(void **state)
 
         do {
             set_failure[f](n++);
-            rc = lu_load_pages(d, LIST_GPA, pages, IMAGE_FILE_BYTES, why);
+            rc = load_pages(d, LIST_GPA, pages, IMAGE_FILE_BYTES);
             set_failure[f](-1);
             assert_true(rc == 0 || rc == -ENOMEM);
             assert_true(rc == 0 || why[0] != '\0');
@@ -772,7 +762,7 @@ static void pause_without_memory(bool staged, bool outdated, void (*fail_after)(
     cold_boot(true);
     world_sample(false);
     make_elf(1);
-    (void)world_add_module("image", &elf, IMAGE_FILE_BYTES);
+    (void)add_sealed("image");
     caller = caller_vcpu();
     lu.finish = staged ? LU_FINISH_COMMIT : LU_FINISH_DONE;
     assert_int_equal(lu_load_module(2, why), 0);
@@ -794,6 +784,8 @@ static void pause_without_memory(bool staged, bool outdated, void (*fail_after)(
         let_run();
         caller->gpr[GPR_RAX] = 0;
         fail_after(n++);
+        while (update_work()) {
+        }
         jumped = FAKE_ENDS(lu_poll());
         fail_after(-1);
         if (jumped) {
@@ -804,6 +796,7 @@ static void pause_without_memory(bool staged, bool outdated, void (*fail_after)(
         assert_int_equal(lu.refused, refused + 1);
         assert_int_equal(lu.attempts, attempts + 1);
         assert_int_equal(lu.last_result, -ENOMEM);
+        assert_int_equal(lu.code, HC_LU_R_MEMORY);
         assert_true(lu.reason[0] != '\0');
         assert_false(lu.exec_requested);
         lu.refused = refused;
@@ -839,7 +832,7 @@ static void test_poll__memory_changed_since_the_load__stream_is_written_anew(voi
     (void)state;
     world_sample(true);
     make_elf(1);
-    (void)world_add_module("image", &elf, IMAGE_FILE_BYTES);
+    (void)add_sealed("image");
     assert_int_equal(lu_load_module(2, why), 0);
     d = domain_create("late", 30, false);
     assert_non_null(d);
@@ -858,32 +851,37 @@ static void jump_with_sample(void)
 {
     world_sample(true);
     make_elf(1);
-    (void)world_add_module("image", &elf, IMAGE_FILE_BYTES);
+    (void)add_sealed("image");
     assert_int_equal(lu_load_module(2, why), 0);
     assert_true(exec(NULL));
     relocate();
 }
 
-static paddr_t next_start(void)
-{
-    return fake_end.info_pa + PAGE_SIZE;
-}
+/* The statement ends in the way back, with a reason that begins so. */
+#define assert_goes_back(statement, text)                                              \
+    do {                                                                               \
+        unsigned int backs_ = fake_end.backs;                                          \
+        assert_true(FAKE_ENDS(statement));                                             \
+        assert_int_equal(fake_end.backs, backs_ + 1);                                  \
+        assert_int_equal(fake_end.entry_pa, FAKE_BACK_ENTRY);                          \
+        assert_int_equal(fake_end.handover_pa, WORLD_REGION);                          \
+        assert_int_equal(handover()->failure.kind, LU_FAIL_REFUSED);                   \
+        if (strncmp(handover()->failure.reason, text, strlen(text)) != 0) {            \
+            fail_msg("back for \"%s\", not \"%s\"", handover()->failure.reason, text); \
+        }                                                                              \
+    } while (0)
 
-static struct lu_handover *handover(void)
-{
-    return fake_va(WORLD_REGION);
-}
-
-static void test_init__breadcrumb_damaged__panics_and_adopts_nothing(void **state)
+static void test_init__breadcrumb_damaged__goes_back_and_adopts_nothing(void **state)
 {
     (void)state;
     jump_with_sample();
+    paddr_t info_pa = fake_end.info_pa, start = next_start();
     for (size_t i = 0; i < sizeof(struct lu_breadcrumb); i++) {
         ((uint8_t *)&handover()->breadcrumb)[i] ^= 0x10;
         forget_image();
-        assert_true(FAKE_PANICS(
-            world_boot_image(1, fake_va(fake_end.info_pa), PAGE_SIZE, next_start(), true)));
-        assert_true(fake_printed("lu: no breadcrumb"));
+        assert_goes_back(world_boot_image(1, fake_va(info_pa), PAGE_SIZE, start, true),
+                         "breadcrumb: ");
+        assert_null(domain_list);
         ((uint8_t *)&handover()->breadcrumb)[i] ^= 0x10;
     }
 }
@@ -904,28 +902,14 @@ static void test_init__stale_breadcrumb_at_cold_boot__ignored_and_cleared(void *
     assert_int_equal(handover()->magic, 0);
 }
 
-/* The next image up to lu_check(), as often as wanted: its arena is as the relocator left it. */
-static void boot_again(void)
-{
-    paddr_t start = next_start(), end = region_arena_end(&region, 1);
-
-    memset(fake_va(start), 0, end - start);
-    forget_image();
-    world_boot_image(1, fake_va(fake_end.info_pa), PAGE_SIZE, start, true);
-    assert_true(lu_update_boot());
-}
-
-static void check_panics(const char *text)
+static void check_goes_back(const char *text)
 {
     boot_again();
-    if (!FAKE_PANICS(lu_check()) || !fake_printed(text)) {
-        fail_msg("no panic with \"%s\":\n%s", text, fake_log());
-    }
+    assert_goes_back(lu_check(), text);
     assert_null(domain_list);
-    fake_log_clear();
 }
 
-static void test_check__stream_or_list_damaged__panics_before_anything_is_made(void **state)
+static void test_check__stream_or_list_damaged__goes_back_before_anything_is_made(void **state)
 {
     struct lu_mfn_list_page *list;
     uint64_t keep;
@@ -937,22 +921,18 @@ static void test_check__stream_or_list_damaged__panics_before_anything_is_made(v
     page = fake_va(list->mfns[0] << PAGE_SHIFT);
 
     page[100] ^= 1;
-    check_panics("lu: stream refused: stream: checksum is wrong");
+    check_goes_back("stream: stream: checksum is wrong");
     page[100] ^= 1;
 
     keep = list->mfns[0];
     list->mfns[0] = WORLD_REGION >> PAGE_SHIFT;
-    check_panics("lu: stream refused: mfn list: page is not usable memory");
-    list->mfns[0] = WORLD_BAD_MFN;
-    check_panics("lu: stream refused: mfn list: page not accepted");
+    check_goes_back("stream: mfn list: checksum");
     list->mfns[0] = handover()->breadcrumb.mfn_list_pa >> PAGE_SHIFT; /* named twice */
-    check_panics("lu: stream refused: mfn list: page not accepted");
-    list->mfns[0] = GIB(1) >> PAGE_SHIFT;
-    check_panics("lu: stream refused: mfn list: page is not usable memory");
+    check_goes_back("stream: mfn list: checksum");
     list->mfns[0] = keep;
 
     list->next_pa = handover()->breadcrumb.mfn_list_pa;
-    check_panics("lu: stream refused: mfn list:");
+    check_goes_back("stream: mfn list:");
     list->next_pa = 0;
 
     /* And as it was, it is good. */
@@ -976,7 +956,7 @@ static void test_finish__long_stream__every_page_freed(void **state)
         d->memory_bytes += PAGE_SIZE;
     }
     make_elf(1);
-    (void)world_add_module("image", &elf, IMAGE_FILE_BYTES);
+    (void)add_sealed("image");
     struct world_count before = steady_count();
     assert_int_equal(lu_load_module(0, why), 0);
     assert_true(exec(NULL));
@@ -1015,7 +995,8 @@ static void test_status__region_and_numbers__as_they_are(void **state)
     assert_true(lu_required() > empty);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown_alive)
+#define TEST_DEAD(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
@@ -1030,14 +1011,18 @@ int main(void)
         TEST(test_load_pages__impossible_lists__refused),
         TEST(test_request_exec__nothing_loaded_or_under_way__refused),
         TEST(test_request_exec__still_busy__waits_for_the_arena),
+        TEST(test_finish__cpu_does_not_come__commit_without_it_and_no_update),
+        TEST(test_finish__cpu_does_not_come__request_that_waits_is_refused),
         TEST(test_poll__own_stream_does_not_hold__refused_and_guests_go_on),
+        TEST(test_poll__prepared_records_changed_since__refused),
+        TEST(test_hypercall_load__heap_not_open_yet__waits),
         TEST(test_load__no_memory_at_each_allocation__refused_and_nothing_lost),
         TEST(test_load_pages__no_memory_at_each_allocation__refused),
         cmocka_unit_test(test_poll__no_memory_at_each_allocation__refused_and_then_it_works),
         TEST(test_poll__memory_changed_since_the_load__stream_is_written_anew),
-        TEST(test_init__breadcrumb_damaged__panics_and_adopts_nothing),
+        TEST_DEAD(test_init__breadcrumb_damaged__goes_back_and_adopts_nothing),
         TEST(test_init__stale_breadcrumb_at_cold_boot__ignored_and_cleared),
-        TEST(test_check__stream_or_list_damaged__panics_before_anything_is_made),
+        TEST_DEAD(test_check__stream_or_list_damaged__goes_back_before_anything_is_made),
         TEST(test_finish__long_stream__every_page_freed),
         TEST(test_status__region_and_numbers__as_they_are),
     };

@@ -249,11 +249,11 @@ static void test_vmx_state_check__after_init_and_sipi__good(void **state)
     s.efer = EFER_LME | EFER_LMA | EFER_SCE;
     s.event = EVENT_VALID | EVENT_TYPE_HW_EXCEPTION << 8 | EXC_UD;
     s.msr[GUEST_MSR_LSTAR] = 0xffffffff81000000;
-    assert_int_equal(vmx_state_check(&s), 0);
+    assert_int_equal(guest_state_check(&s), 0);
     vcpu_state_init(&s);
-    assert_int_equal(vmx_state_check(&s), 0);
+    assert_int_equal(guest_state_check(&s), 0);
     vcpu_state_sipi(&s, 0xff);
-    assert_int_equal(vmx_state_check(&s), 0);
+    assert_int_equal(guest_state_check(&s), 0);
     assert_int_equal(s.msr[GUEST_MSR_LSTAR], 0xffffffff81000000);
 }
 

@@ -323,7 +323,7 @@ static void *hopper(void *unused)
             fail("hop", "clock %" PRId64 " after %" PRId64 ", TSC %" PRIu64 " after %" PRIu64, now,
                  last, tsc, last_tsc);
         }
-        if (now - last > LATE_MAX) {
+        if (now - last > late_max()) {
             fail("hop", "%" PRId64 " ms for one", (now - last) / NS_PER_MS);
         }
         last = now;

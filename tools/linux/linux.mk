@@ -2,7 +2,7 @@
 #
 # Linux as control guest: moltctl, and what `make run` boots, in build/linux/.
 
-MOLTCTL_SRC := $(addprefix tools/moltctl/,main.c options.c json.c frames.c show.c memory.c door.c \
+MOLTCTL_SRC := $(addprefix tools/moltctl/,main.c options.c json.c frames.c show.c memory.c door.c log.c \
 	update.c domains.c console.c)
 MOLTCTL_CFLAGS := -std=c11 -D_GNU_SOURCE -O2 -static -s -ffile-prefix-map=$(CURDIR)=. -Wall \
 	-Wextra -Wconversion -Wshadow -Wmissing-prototypes -Werror -Iinclude -Wl,--build-id=none

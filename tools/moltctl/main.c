@@ -38,7 +38,7 @@ static int (*const functions[COMMANDS])(void) = {
     [COMMAND_LIST] = cmd_list,     [COMMAND_STATUS] = cmd_status,   [COMMAND_STAT] = cmd_stat,
     [COMMAND_CREATE] = cmd_create, [COMMAND_START] = cmd_start,     [COMMAND_PAUSE] = cmd_pause,
     [COMMAND_RESUME] = cmd_resume, [COMMAND_DESTROY] = cmd_destroy, [COMMAND_CONSOLE] = cmd_console,
-    [COMMAND_UPDATE] = cmd_update,
+    [COMMAND_UPDATE] = cmd_update, [COMMAND_AUDIT] = cmd_audit,     [COMMAND_LOG] = cmd_log,
 };
 
 /* Wrong command lines are not parsed to their end: whoever asks for JSON gets it all the same. */

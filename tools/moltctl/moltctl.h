@@ -37,6 +37,8 @@ int cmd_resume(void);
 int cmd_destroy(void);
 int cmd_console(void);
 int cmd_update(void);
+int cmd_audit(void);
+int cmd_log(void);
 
 /* Finds the domain that options.name means, by name or else by number; fails if there is none. */
 struct hc_domain domain_wanted(void);

@@ -19,7 +19,10 @@ const char options_help[] =
     "\n"
     "  list                  domains, their states and sizes\n"
     "  status                the running image, the last update\n"
+    "  log [-f]              molt's own lines and steps, of this image and those before; -f: and\n"
+    "                        what comes, until Ctrl-C\n"
     "  update FILE           replaces the running image by FILE, under the running guests\n"
+    "  audit                 does everybody in molt agree on whose each frame of memory is?\n"
     "  create NAME --kernel FILE [--mem 64M] [--vcpus 1] [--module FILE] [--cmdline TEXT]\n"
     "         [--start]      a new domain; FILE: bzImage, PVH or multiboot ELF\n"
     "  start NAME            starts a domain that was created\n"
@@ -40,7 +43,8 @@ static const struct {
     [COMMAND_CREATE] = {"create", true},   [COMMAND_START] = {"start", true},
     [COMMAND_PAUSE] = {"pause", true},     [COMMAND_RESUME] = {"resume", true},
     [COMMAND_DESTROY] = {"destroy", true}, [COMMAND_CONSOLE] = {"console", true},
-    [COMMAND_UPDATE] = {"update", true},
+    [COMMAND_UPDATE] = {"update", true},   [COMMAND_AUDIT] = {"audit", false},
+    [COMMAND_LOG] = {"log", false},
 };
 
 __attribute__((format(printf, 2, 3))) static bool wrong(char why[OPTIONS_WHY_MAX], const char *fmt,
@@ -155,6 +159,14 @@ static bool set_dump(struct options *o, const char *value, char *why)
     return true;
 }
 
+static bool set_follow(struct options *o, const char *value, char *why)
+{
+    (void)value;
+    (void)why;
+    o->follow = true;
+    return true;
+}
+
 static bool set_json(struct options *o, const char *value, char *why)
 {
     (void)value;
@@ -177,6 +189,8 @@ static const struct option {
     {"--cmdline", true, COMMAND_CREATE, set_cmdline},
     {"--start", false, COMMAND_CREATE, set_start},
     {"--dump", false, COMMAND_CONSOLE, set_dump},
+    {"--follow", false, COMMAND_LOG, set_follow},
+    {"-f", false, COMMAND_LOG, set_follow},
 };
 
 /* The option that argv[*at] is; *at moves to its value's word. */
@@ -226,6 +240,9 @@ static bool complete(const struct options *o, char *why)
     if (commands[o->command].operand && o->name == NULL) {
         return wrong(why, "%s: %s is missing", word,
                      o->command == COMMAND_UPDATE ? "the image's file" : "the domain's name");
+    }
+    if (o->follow && o->json) {
+        return wrong(why, "log: --json does not go with -f");
     }
     if (o->command == COMMAND_CREATE) {
         if (o->kernel == NULL) {

@@ -20,6 +20,8 @@ enum command {
     COMMAND_DESTROY,
     COMMAND_CONSOLE,
     COMMAND_UPDATE,
+    COMMAND_AUDIT,
+    COMMAND_LOG,
     COMMANDS
 };
 
@@ -36,6 +38,7 @@ struct options {
     const char *cmdline; /* never NULL */
     bool start;
     bool dump;
+    bool follow;
 };
 
 /* Reads argv[1..]. False when it makes no sense: `why` says what. */

@@ -5,10 +5,13 @@
 #include "show.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "json.h"
 
+#define LOG_LINE_MAX 256U
+#define AUDIT_NO_FRAME UINT64_MAX
 #define SHORT_ID 12 /* characters of a build id that are shown */
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -25,6 +28,39 @@ const char *state_name(uint32_t state)
     };
 
     return state < ARRAY_SIZE(names) ? names[state] : "unknown";
+}
+
+const char *refusal_name(uint32_t code)
+{
+    static const char *const names[] = {
+        [HC_LU_R_NONE] = "none",
+        [HC_LU_R_NO_IMAGE] = "no-image",
+        [HC_LU_R_BUSY] = "busy",
+        [HC_LU_R_MEMORY] = "memory",
+        [HC_LU_R_PAGES] = "pages",
+        [HC_LU_R_MALFORMED] = "malformed",
+        [HC_LU_R_NOTE] = "note",
+        [HC_LU_R_MACHINE] = "machine",
+        [HC_LU_R_STREAM] = "stream",
+        [HC_LU_R_SPACE] = "space",
+        [HC_LU_R_FEATURE] = "feature",
+        [HC_LU_R_HASH] = "hash",
+        [HC_LU_R_SIGNATURE] = "signature",
+        [HC_LU_R_ROLLBACK] = "rollback",
+        [HC_LU_R_CPU] = "cpu",
+        [HC_LU_R_OWN_STREAM] = "own-stream",
+        [HC_LU_R_AUDIT] = "audit",
+        [HC_LU_R_ARGUMENTS] = "arguments",
+        [HC_LU_R_PAUSE] = "pause",
+        [HC_LU_R_BACK_SILENT] = "back-silent",
+        [HC_LU_R_BACK_PANIC] = "back-panic",
+        [HC_LU_R_BACK_EXCEPTION] = "back-exception",
+        [HC_LU_R_BACK_REFUSED] = "back-refused",
+        [HC_LU_R_BACK_DEADLINE] = "back-deadline",
+        [HC_LU_R_BACK_RELOCATOR] = "back-relocator",
+    };
+
+    return code < ARRAY_SIZE(names) && names[code] != NULL ? names[code] : "unknown";
 }
 
 /* Strings come from outside: they end where their array does. */
@@ -224,6 +260,12 @@ static void running_fields(struct json *j, const char *key, const struct hc_info
                  sizeof(info->build_id));
 }
 
+/* Who notices that a loaded image hangs. */
+static const char *watch_name(uint32_t watch)
+{
+    return watch == HC_LU_WATCH_CPU ? "cpu" : watch == HC_LU_WATCH_TIMER ? "timer" : "none";
+}
+
 void show_status(FILE *out, const struct molt_state *m)
 {
     const struct hc_lu_region *r = &m->region;
@@ -234,11 +276,18 @@ void show_status(FILE *out, const struct molt_state *m)
         show_blackout(out, &m->lu, m->info.tsc_khz);
     }
     if (m->lu.reason[0] != '\0') {
-        fprintf(out, "last refusal: %.*s\n", TEXT(m->lu.reason));
+        fprintf(out, "last refusal: %.*s (%s, code %" PRIu32 ")\n", TEXT(m->lu.reason),
+                refusal_name(m->lu.code), m->lu.code);
+    }
+    if (m->lu.backs != 0) {
+        fprintf(out,
+                "came back from %" PRIu64 " updates that failed; blackout of the last %" PRIu64
+                " cycles\n",
+                m->lu.backs, m->lu.back_blackout);
     }
     if (m->lu.state == HC_LU_LOADED) {
-        fprintf(out, "loaded: %.*s, build %.*s\n", TEXT(m->lu.loaded_version),
-                TEXT(m->lu.loaded_build_id));
+        fprintf(out, "loaded: %.*s, build %.*s; watched by: %s\n", TEXT(m->lu.loaded_version),
+                TEXT(m->lu.loaded_build_id), watch_name(m->lu.watch));
     }
     fprintf(out,
             "region 0x%" PRIx64 ", %" PRIu64 " KiB; arena %c; the next image has %" PRIu64
@@ -266,6 +315,13 @@ void show_status_json(FILE *out, const struct molt_state *m)
         json_null(&j, "last_update");
     }
     JSON_TEXT(&j, "reason", m->lu.reason);
+    json_number(&j, "reason_code", m->lu.code);
+    json_text(&j, "reason_name", refusal_name(m->lu.code));
+    json_number(&j, "needed_bytes", m->lu.needed);
+    json_number(&j, "backs", m->lu.backs);
+    json_number(&j, "back_blackout_cycles", m->lu.back_blackout);
+    json_bool(&j, "busy", m->lu.busy != 0);
+    json_text(&j, "watch", watch_name(m->lu.watch));
     if (m->lu.state == HC_LU_LOADED) {
         image_fields(&j, "loaded", m->lu.loaded_version, sizeof(m->lu.loaded_version),
                      m->lu.loaded_build_id, sizeof(m->lu.loaded_build_id));
@@ -282,6 +338,89 @@ void show_status_json(FILE *out, const struct molt_state *m)
     json_number(&j, "domain", m->info.domain_id);
     json_number(&j, "memory_bytes", m->info.memory_bytes);
     json_number(&j, "tsc_khz", m->info.tsc_khz);
+    json_close(&j, '}');
+    json_end(&j);
+}
+
+/* The words of a line before its text. */
+enum { LOG_NUMBER, LOG_TSC, LOG_SECONDS, LOG_CPU, LOG_KIND, LOG_WORDS };
+
+/* Where each word starts, and the text behind them. False: there are not as many. */
+static bool split(char *line, char *words[LOG_WORDS + 1])
+{
+    for (unsigned int i = 0; i < LOG_WORDS; i++) {
+        char *end = strchr(line, ' ');
+
+        if (end == NULL || end == line) {
+            return false;
+        }
+        *end = '\0';
+        words[i] = line;
+        line = end + 1;
+    }
+    words[LOG_WORDS] = line;
+    return true;
+}
+
+static void put_seconds(struct json *j, const char *text)
+{
+    char *dot;
+    uint64_t whole = strtoull(text, &dot, 10);
+
+    if (dot == text || *dot != '.') {
+        json_null(j, "us"); /* of an earlier boot */
+    } else {
+        json_number(j, "us", whole * 1000000 + strtoull(dot + 1, NULL, 10));
+    }
+}
+
+void show_log_line_json(struct json *j, const char *line, size_t n)
+{
+    char copy[LOG_LINE_MAX + 1], *words[LOG_WORDS + 1];
+
+    n = n < LOG_LINE_MAX ? n : LOG_LINE_MAX;
+    memcpy(copy, line, n);
+    copy[n] = '\0';
+    json_open(j, NULL, '{');
+    if (split(copy, words)) {
+        json_number(j, "number", strtoull(words[LOG_NUMBER], NULL, 10));
+        json_number(j, "tsc", strtoull(words[LOG_TSC], NULL, 10));
+        put_seconds(j, words[LOG_SECONDS]);
+        json_number(j, "cpu", strtoull(words[LOG_CPU], NULL, 10));
+        json_text(j, "kind", words[LOG_KIND]);
+        json_text(j, "text", words[LOG_WORDS]);
+    } else {
+        json_bytes(j, "text", line, n);
+    }
+    json_close(j, '}');
+}
+
+void show_audit(FILE *out, const struct hc_audit *a)
+{
+    fprintf(out, "%" PRIu64 " frames, %" PRIu64 " mismatches\n", a->frames, a->mismatches);
+    if (a->mismatches == 0) {
+        return;
+    }
+    if (a->mfn != AUDIT_NO_FRAME) {
+        fprintf(out, "frame 0x%" PRIx64 ": ", a->mfn);
+    }
+    fprintf(out, "%.*s\n", TEXT(a->text));
+}
+
+void show_audit_json(FILE *out, const struct hc_audit *a)
+{
+    struct json j = {.out = out};
+
+    json_open(&j, NULL, '{');
+    json_bool(&j, "ok", a->mismatches == 0);
+    json_number(&j, "frames", a->frames);
+    json_number(&j, "mismatches", a->mismatches);
+    if (a->mismatches != 0 && a->mfn != AUDIT_NO_FRAME) {
+        json_number(&j, "mfn", a->mfn);
+    } else {
+        json_null(&j, "mfn");
+    }
+    JSON_TEXT(&j, "text", a->text);
     json_close(&j, '}');
     json_end(&j);
 }

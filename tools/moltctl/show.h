@@ -14,6 +14,7 @@
 uint64_t cycles_to_us10(uint64_t cycles, uint64_t tsc_khz);
 
 const char *state_name(uint32_t state);
+const char *refusal_name(uint32_t code); /* HC_LU_R_* */
 
 void show_domains(FILE *out, const struct hc_domain *domains, size_t n);
 void show_domains_json(FILE *out, const struct hc_domain *domains, size_t n);
@@ -33,6 +34,14 @@ struct molt_state {
 
 void show_status(FILE *out, const struct molt_state *m);
 void show_status_json(FILE *out, const struct molt_state *m);
+
+struct json;
+/* A line of HC_LU_LOG, without its newline, as an object; if it is none, all of it is text. */
+void show_log_line_json(struct json *j, const char *line, size_t n);
+
+/* What an audit has found. */
+void show_audit(FILE *out, const struct hc_audit *a);
+void show_audit_json(FILE *out, const struct hc_audit *a);
 
 /* An update that has succeeded. */
 void show_update(FILE *out, const struct hc_info *before, const struct molt_state *now);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * moltctl status and update.
+ * moltctl status, audit and update.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,6 +47,23 @@ int cmd_status(void)
     return EXIT_OK;
 }
 
+/* It is told what the audit has found whether that is good or bad. */
+int cmd_audit(void)
+{
+    struct hc_audit found = {.frames = 0};
+    int64_t result = door_exchange(HC_LU_AUDIT, &found, sizeof(found), 0);
+
+    if (result != 0 && (result != -HC_EBADMSG || found.mismatches == 0)) {
+        fail(EXIT_REFUSED, result, "no audit: %s", door_error_text(result));
+    }
+    if (options.json) {
+        show_audit_json(stdout, &found);
+    } else {
+        show_audit(stdout, &found);
+    }
+    return found.mismatches == 0 ? EXIT_OK : EXIT_REFUSED;
+}
+
 /* One step more; with --json only the end is told. */
 __attribute__((format(printf, 1, 2))) static void progress(const char *fmt, ...)
 {
@@ -77,8 +94,8 @@ _Noreturn static void refused(int64_t result, const char *what)
 
     get(HC_LU_STATUS, &lu, sizeof(lu), "the status of live update");
     if (lu.last_result == result && lu.reason[0] != '\0') {
-        fail(EXIT_REFUSED, result, "%s: %s: %.*s", options.name, what,
-             (int)strnlen(lu.reason, sizeof(lu.reason)), lu.reason);
+        fail(EXIT_REFUSED, result, "%s: %s: %.*s (%s)", options.name, what,
+             (int)strnlen(lu.reason, sizeof(lu.reason)), lu.reason, refusal_name(lu.code));
     }
     fail(EXIT_REFUSED, result, "%s: %s: %s", options.name, what, door_error_text(result));
 }

@@ -12,6 +12,8 @@
 #define SLEEP_US 200U
 #define SLEEP_MAX_US ((uint64_t)3600 * 1000 * 1000)
 #define MADE 8U
+/* Bytes behind an address in scratch: any call's structure, the list of domains. */
+#define CALL_ROOM 2048U
 
 static uint64_t others; /* ids below are of domains that were there before */
 static uint64_t highest;
@@ -29,8 +31,14 @@ static uint64_t call_address(void)
     case 2:
         return UINT64_MAX - below(64);
     default:
-        return scratch_address(1024);
+        return scratch_address(CALL_ROOM);
     }
+}
+
+/* Or else it is no memory of this domain. */
+static bool in_scratch(uint64_t at)
+{
+    return at - (uintptr_t)scratch <= SCRATCH_BYTES - CALL_ROOM;
 }
 
 static uint64_t call_size(void)
@@ -50,7 +58,7 @@ static void fill_scratch(uint64_t at)
 {
     uint64_t *words = (uint64_t *)(uintptr_t)(at & ~(uint64_t)7);
 
-    if (at < (uintptr_t)scratch || at >= (uintptr_t)scratch + SCRATCH_BYTES - 1024) {
+    if (!in_scratch(at)) {
         return;
     }
     for (unsigned int i = 0; i < 16; i++) {
@@ -63,21 +71,31 @@ static void fill_create(uint64_t at)
 {
     struct hc_dom_create *c = (struct hc_dom_create *)(uintptr_t)at;
 
-    if (at >= (uintptr_t)scratch && at < (uintptr_t)scratch + SCRATCH_BYTES - sizeof(*c) &&
-        below(2) != 0) {
+    if (in_scratch(at) && below(2) != 0) {
         memset(c, 0, sizeof(*c));
         str_format(c->name, sizeof(c->name), "made%u", below(20));
         c->vcpus = below(4) == 0 ? (uint32_t)any64() : 1;
     }
 }
 
+/* Where molt is to write lines or bytes: nothing of this payload's must be there. */
+static void fill_buffer(uint64_t at)
+{
+    struct hc_log *c = (struct hc_log *)(uintptr_t)at; /* as struct hc_console */
+
+    if (in_scratch(at)) {
+        c->buffer = call_address();
+        c->bytes = in_scratch(c->buffer) ? below(CALL_ROOM + 1) : any64();
+    }
+}
+
 static uint64_t control_call(void)
 {
     static const uint64_t numbers[] = {
-        HC_LU_REGION,   HC_LU_STATUS,  HC_LU_LOAD,      HC_DOM_LIST,
-        HC_DOM_CREATE,  HC_DOM_CREATE, HC_DOM_MEMORY,   HC_DOM_LOAD,
-        HC_DOM_START,   HC_DOM_PAUSE,  HC_DOM_RESUME,   HC_DOM_DESTROY,
-        HC_DOM_DESTROY, HC_DOM_STATS,  HC_CONSOLE_READ, HC_CONSOLE_WRITE,
+        HC_LU_REGION,    HC_LU_STATUS,     HC_LU_LOAD,     HC_LU_LOG,      HC_DOM_LIST,
+        HC_DOM_CREATE,   HC_DOM_CREATE,    HC_DOM_MEMORY,  HC_DOM_LOAD,    HC_DOM_START,
+        HC_DOM_PAUSE,    HC_DOM_RESUME,    HC_DOM_DESTROY, HC_DOM_DESTROY, HC_DOM_STATS,
+        HC_CONSOLE_READ, HC_CONSOLE_WRITE,
     };
 
     return numbers[below(ARRAY_SIZE(numbers))];
@@ -107,9 +125,12 @@ static void arguments(uint64_t number)
     case HC_DOM_DESTROY:
         gpr_in[GPR_RBX] = any_id();
         break;
+    case HC_LU_LOG:
+    case HC_CONSOLE_READ:
+        fill_buffer(gpr_in[GPR_RBX]);
+        break;
     case HC_DOM_LOAD:
-        if (gpr_in[GPR_RBX] >= (uintptr_t)scratch &&
-            gpr_in[GPR_RBX] < (uintptr_t)scratch + SCRATCH_BYTES) {
+        if (in_scratch(gpr_in[GPR_RBX])) {
             *(uint32_t *)(uintptr_t)gpr_in[GPR_RBX] = (uint32_t)any_id();
         }
         break;

@@ -183,13 +183,20 @@ static uint64_t msr_value(uint32_t index)
     return v;
 }
 
+/* The high half of RCX does not count; QEMU's SVM takes it as well to look for the permission, and
+ * then lets the guest at any MSR of the host. */
+static void set_msr_index(uint32_t index)
+{
+    gpr_in[GPR_RCX] = (cpu_is_exact() ? gpr_in[GPR_RCX] & ~(uint64_t)UINT32_MAX : 0) | index;
+}
+
 void op_rdmsr(struct op *op)
 {
     op->name = "RDMSR";
     op_bytes(op, "\x0f\x32", 2);
     op->changes = CHANGES(GPR_RAX) | CHANGES(GPR_RDX);
     op->raises = RAISES(VEC_GP);
-    gpr_in[GPR_RCX] = (gpr_in[GPR_RCX] & ~(uint64_t)UINT32_MAX) | any_msr();
+    set_msr_index(any_msr());
 }
 
 void op_wrmsr(struct op *op)
@@ -200,7 +207,7 @@ void op_wrmsr(struct op *op)
     op->name = "WRMSR";
     op_bytes(op, "\x0f\x30", 2);
     op->raises = RAISES(VEC_GP);
-    gpr_in[GPR_RCX] = (gpr_in[GPR_RCX] & ~(uint64_t)UINT32_MAX) | index;
+    set_msr_index(index);
     gpr_in[GPR_RAX] = (gpr_in[GPR_RAX] & ~(uint64_t)UINT32_MAX) | (value & UINT32_MAX);
     gpr_in[GPR_RDX] = (gpr_in[GPR_RDX] & ~(uint64_t)UINT32_MAX) | value >> 32;
 }

@@ -107,6 +107,8 @@ void op_debug(struct op *op)
     }
 }
 
+#define NO_CALL (UINT64_C(1) << 40) /* in RAX: no number of a hypercall */
+
 /* Memory operands are [rdi], registers are as they come; lengths are known to nobody else. */
 static const struct other {
     const char *name;
@@ -136,7 +138,7 @@ static const struct other {
     {"INVEPT", "\x66\x0f\x38\x80\x07", 5, CHANGES(GPR_RFLAGS)},
     {"INVVPID", "\x66\x0f\x38\x81\x07", 5, CHANGES(GPR_RFLAGS)},
     {"VMRUN", "\x0f\x01\xd8", 3, 0},
-    {"VMMCALL", "\x0f\x01\xd9", 3, 0},
+    {"VMMCALL", "\x0f\x01\xd9", 3, CHANGES(GPR_RAX)}, /* of AMD's CPUs: another hypercall */
     {"VMLOAD", "\x0f\x01\xda", 3, 0},
     {"STGI", "\x0f\x01\xdc", 3, 0},
     {"CLGI", "\x0f\x01\xdd", 3, 0},
@@ -192,5 +194,8 @@ void op_other(struct op *op)
     }
     if (below(2) != 0) {
         gpr_in[GPR_RAX] = any64();
+    }
+    if (strcmp(other->name, "VMMCALL") == 0) {
+        gpr_in[GPR_RAX] |= NO_CALL;
     }
 }

@@ -311,7 +311,7 @@ void cpustate_check(void)
 
 void cpustate_fire(void)
 {
-    for (unsigned int i = 0; i < BREAKPOINTS; i++) {
+    for (unsigned int i = 0; i < BREAKPOINTS && breakpoints_work(); i++) {
         bool armed = (want.dr7 >> (i * 2) & 3U) != 0;
 
         hits = 0;

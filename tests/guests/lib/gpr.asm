@@ -85,10 +85,13 @@ gpr_spin:
         loop .spin
         GPR_LEAVE
 
+section .vmcall progbits alloc exec nowrite
 gpr_vmcall:
         GPR_ENTER
         vmcall
         GPR_LEAVE
+
+section .text
 
 gpr_cpuid:
         GPR_ENTER

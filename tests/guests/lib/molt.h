@@ -19,6 +19,10 @@ bool molt_present(void);
  */
 bool cpu_is_exact(void);
 
+/* False for the SVM of emulators: QEMU's ("QEMU TCG CPU version ...") does not arm the breakpoints
+ * that a guest's DR7 asks for; Bochs's (engine=tcg) leaves DR6 as it was at an intercepted #DB. */
+bool breakpoints_work(void);
+
 /* VMCALL; #UD where no hypervisor answers. */
 int64_t molt_call(uint64_t number, uint64_t rbx, uint64_t rcx, uint64_t rdx, uint64_t rsi);
 

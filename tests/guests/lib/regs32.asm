@@ -59,6 +59,7 @@ regs32_spin:
         loop .spin
         REGS_LEAVE
 
+section .vmcall progbits alloc exec nowrite
 regs32_vmcall:
         REGS_ENTER
         vmcall

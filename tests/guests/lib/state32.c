@@ -272,7 +272,7 @@ void state32_check(void)
 
 void state32_fire(void)
 {
-    for (unsigned int i = 0; i < BREAKPOINTS; i++) {
+    for (unsigned int i = 0; i < BREAKPOINTS && breakpoints_work(); i++) {
         bool armed = (want.dr7 >> (i * 2) & 3U) != 0;
         uint32_t hits;
 

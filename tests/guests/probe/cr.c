@@ -6,6 +6,14 @@
 
 #include "lib/molt.h"
 
+#define NOWHERE 0x123456789a0U /* nothing is executed there */
+#define DR6_CLEAR 0xffff0ff0U
+#define DR6_BD BIT64(13)
+#define DR7_CLEAR 0x400U
+#define DR7_ALL 0x55U /* DR0 to DR3 enabled */
+#define DR7_EXACT BIT64(8)
+#define DR7_GD BIT64(13)
+
 static void do_cr0(void *arg)
 {
     write_cr0(*(uint64_t *)arg);
@@ -29,6 +37,16 @@ static void do_cr8(void *arg)
 static void do_dr6(void *arg)
 {
     write_dr6(*(uint64_t *)arg);
+}
+
+static void do_dr0(void *arg)
+{
+    write_dr0(*(uint64_t *)arg);
+}
+
+static void do_dr5(void *arg)
+{
+    __asm__ volatile("mov %0, %%dr5" : : "r"(*(uint64_t *)arg));
 }
 
 static void do_dr7(void *arg)
@@ -136,6 +154,51 @@ static void check_cr4(void)
     group_end("CR4");
 }
 
+static void check_addresses(uint64_t dr7)
+{
+    write_dr7(dr7);
+    for (unsigned int i = 0; i < 4; i++) {
+        uint64_t v = NOWHERE + i * 0x1000;
+
+        write_dr0(v);
+        write_dr1(v + 1);
+        write_dr2(v + 2);
+        write_dr3(v + 3);
+        check(read_dr0() == v && read_dr1() == v + 1 && read_dr2() == v + 2 && read_dr3() == v + 3,
+              "DR0 to DR3 do not keep 0x%" P64 "x and its neighbours, DR7 0x%" P64 "x", v, dr7);
+    }
+    write_dr7(DR7_CLEAR);
+}
+
+static void check_debug(void)
+{
+    uint64_t v = DR7_CLEAR | DR7_EXACT;
+    uint64_t guarded = DR7_CLEAR | DR7_GD | DR7_ALL;
+    uint64_t cr4 = read_cr4();
+
+    group_begin("control");
+    check_addresses(DR7_CLEAR);
+    check_addresses(DR7_CLEAR | DR7_ALL);
+    do_dr5(&v);
+    check(read_dr7() == v, "DR5: wrote 0x%" P64 "x, DR7 is 0x%" P64 "x", v, (uint64_t)read_dr7());
+    bad("DR5", do_dr5, BIT64(63));
+    write_cr4(cr4 | CR4_DE);
+    (void)expect_fault("MOV to DR5 with CR4.DE", do_dr5, &guarded, VEC_UD, 0);
+    write_cr4(cr4);
+    check(read_dr7() == v, "DR7 0x%" P64 "x after writes of DR5 that faulted",
+          (uint64_t)read_dr7());
+    write_dr7(guarded);
+    v = NOWHERE;
+    (void)expect_fault("MOV to DR0 with DR7.GD", do_dr0, &v, VEC_DB, 0);
+    check(read_dr0() != v, "DR0 was written in spite of DR7.GD");
+    check((read_dr6() & DR6_BD) != 0 && read_dr7() == (guarded & ~DR7_GD),
+          "DR6 0x%" P64 "x, DR7 0x%" P64 "x behind #DB", (uint64_t)read_dr6(),
+          (uint64_t)read_dr7());
+    write_dr6(DR6_CLEAR);
+    write_dr7(DR7_CLEAR);
+    group_end("DR0 to DR3, DR5, DR7.GD");
+}
+
 static void check_others(void)
 {
     uint64_t cr3 = read_cr3();
@@ -157,16 +220,6 @@ static void check_others(void)
     write_cr8(0);
     bad("CR8", do_cr8, 16);
     bad("CR8", do_cr8, BIT64(63));
-    for (unsigned int i = 0; i < 4; i++) {
-        uint64_t v = 0x123456789a0 + i * 0x1000;
-
-        write_dr0(v);
-        write_dr1(v + 1);
-        write_dr2(v + 2);
-        write_dr3(v + 3);
-        check(read_dr0() == v && read_dr1() == v + 1 && read_dr2() == v + 2 && read_dr3() == v + 3,
-              "DR0 to DR3 do not keep 0x%" P64 "x and its neighbours", v);
-    }
     bad("DR6", do_dr6, BIT64(32));
     bad("DR7", do_dr7, BIT64(63));
     check(read_dr6() == dr6 && read_dr7() == 0x400, "DR6 0x%" P64 "x, DR7 0x%" P64 "x",
@@ -219,6 +272,9 @@ static void check_xcr0(void)
         }
         for (unsigned int bit = 0; bit < 64; bit++) {
             x.value = xcr0 | BIT64(bit);
+            if (BIT64(bit) == XCR0_PKRU && !cpu_is_exact()) {
+                continue; /* QEMU's SVM does not intercept XSETBV */
+            }
             if ((can & BIT64(bit)) == 0) {
                 check(fault_call(do_xsetbv, &x) && last_fault.vector == VEC_GP,
                       "XCR0 takes bit %u, which CPUID does not show", bit);
@@ -254,6 +310,7 @@ void probe_control(void)
     }
     check_cr0();
     check_cr4();
+    check_debug();
     check_others();
     check_xcr0();
 }

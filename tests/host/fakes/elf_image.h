@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "hv/compiler.h"
 #include "hv/types.h"
 #include "hw/elf.h"
 #include "public/lu_abi.h"
@@ -36,15 +37,18 @@ struct elf_image {
     struct elf64_header header;
     struct elf64_phdr ph[IMAGE_PHDRS]; /* code, read-only data, data, notes */
     uint8_t gap[IMAGE_NOTES - sizeof(struct elf64_header) - 4 * sizeof(struct elf64_phdr)];
-    struct {
+    struct PACKED {
         struct elf_note gnu;
         char gnu_name[4];
         uint8_t build_id[20];
         struct elf_note molt;
         char molt_name[8];
         struct lu_note note;
+        struct elf_note seal_head;
+        char seal_name[8];
+        struct lu_note_seal seal; /* without its hash: fakes/elf_seal.h */
     } notes;
-    uint8_t rest[IMAGE_FILE_BYTES - IMAGE_NOTES - 104];
+    uint8_t rest[IMAGE_FILE_BYTES - IMAGE_NOTES - 236];
 };
 
 _Static_assert(offsetof(struct elf_image, notes) == IMAGE_NOTES, "notes");
@@ -113,6 +117,9 @@ static inline void elf_image_make(struct elf_image *e)
         .stream_max = LU_STREAM_VERSION,
         .version = "0.1.2",
     };
+    e->notes.seal_head = (struct elf_note){5, sizeof(struct lu_note_seal), LU_NOTE_SEAL_TYPE};
+    memcpy(e->notes.seal_name, "molt", 5);
+    e->notes.seal.features = ~UINT64_C(0);
 }
 
 #endif

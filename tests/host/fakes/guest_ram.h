@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A domain's memory for host tests of what writes to it: domain_read() and domain_write() over a
- * sparse mapping, kzalloc(), vcpu_state_reset() and what vmx/state_check.c asks of the CPU.
+ * sparse mapping, kzalloc(), vcpu_state_reset() and what core/state_check.c asks of the CPU.
  */
 #ifndef FAKES_GUEST_RAM_H
 #define FAKES_GUEST_RAM_H

@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hv/lu.h"
 #include "hv/printk.h"
 #include "hv/seam.h"
+#include "public/lu_abi.h"
 
 struct heap_page {
     struct heap_page *next;
@@ -106,6 +108,11 @@ void *mfn_to_va(mfn_t mfn)
 mfn_t va_to_mfn(const void *va)
 {
     return pa_to_mfn((uintptr_t)va);
+}
+
+uint32_t lu_stream_newest(void)
+{
+    return LU_STREAM_VERSION;
 }
 
 bool cpu_has_crc32(void)

@@ -11,6 +11,7 @@
 #include "hv/slab.h"
 #include "hv/string.h"
 #include "hw/x86.h"
+#include "public/lu_abi.h"
 
 #define XSAVE_MXCSR 24U
 #define XSAVE_HEADER 512U
@@ -70,6 +71,7 @@ static int probe(const char **why)
 
 static int cpu_on(void)
 {
+    fake_hvm.ons++;
     return 0;
 }
 
@@ -103,6 +105,14 @@ static int map(struct domain *d, gfn_t gfn, mfn_t mfn, unsigned int order)
         fake_hvm.map[fake_hvm.maps] = (struct fake_map){gfn.v, mfn.v, order};
     }
     fake_hvm.maps++;
+    return 0;
+}
+
+/* It keeps no tables. */
+static uint64_t walk_tables(struct domain *d, const struct hvm_walk *walk)
+{
+    (void)d;
+    (void)walk;
     return 0;
 }
 
@@ -272,12 +282,14 @@ struct hvm_features hvm_features = {true, true};
 
 const struct hvm_ops fake_hvm_ops = {
     .name = "FAKE",
+    .feature = LU_FEATURE_VMX,
     .probe = probe,
     .cpu_on = cpu_on,
     .cpu_off = cpu_off,
     .domain_init = domain_init,
     .domain_fini = domain_fini,
     .map = map,
+    .walk = walk_tables,
     .vcpu_init = vcpu_init,
     .vcpu_fini = vcpu_fini,
     .run = run,
@@ -323,6 +335,23 @@ void context_load(struct vcpu *v)
 void context_unload(void)
 {
     fake_this->loaded = NULL;
+}
+
+void context_lend(void)
+{
+    if (fake_hvm.lent) {
+        panic("fake context: lent twice");
+    }
+    fake_hvm.lent = true;
+    context_unload();
+}
+
+void context_take_back(void)
+{
+    if (!fake_hvm.lent) {
+        panic("fake context: not lent");
+    }
+    fake_hvm.lent = false;
 }
 
 void context_set_xcr0(struct vcpu_context *ctx, uint64_t xcr0)

@@ -23,7 +23,8 @@ struct fake_map {
 
 struct fake_hvm {
     /* What happened. */
-    unsigned int maps, injects, skips, inits, finis, loads, saves, runs, offs;
+    unsigned int maps, injects, skips, inits, finis, loads, saves, runs, ons, offs;
+    bool lent;                          /* context_lend() to context_take_back() */
     struct fake_map map[FAKE_MAPS_MAX]; /* the first of them */
     uint32_t event, event_error;        /* of the last inject() */
     unsigned int skipped;               /* bytes, of the last skip() */

@@ -14,6 +14,7 @@
 #include "hv/phase.h"
 #include "hv/time.h"
 #include "hv/wallclock.h"
+#include "public/lu_abi.h"
 
 #define WEAK __attribute__((weak))
 #define CPUID_MAX 64U
@@ -28,7 +29,10 @@ jmp_buf fake_end_jmp;
 bool fake_end_armed;
 struct fake_end fake_end;
 const char *fake_build_id;
+uint32_t fake_stream_newest = LU_STREAM_VERSION;
+uint64_t fake_features;
 bool fake_shutdown;
+const void *fake_unmapped;
 unsigned int fake_ended_domains;
 void (*fake_poll)(void);
 
@@ -55,7 +59,11 @@ void fake_seam_reset(void)
     fake_end = (struct fake_end){.offs = 0};
     fake_end_armed = false;
     fake_build_id = "00112233445566778899aabbccddeeff00112233";
+    fake_stream_newest = LU_STREAM_VERSION;
+    fake_features = LU_FEATURE_VMX | LU_FEATURE_VCPUS | LU_FEATURE_STATES | LU_FEATURE_X2APIC |
+                    LU_FEATURE_CLOCK | LU_FEATURE_FRESH;
     fake_shutdown = false;
+    fake_unmapped = NULL;
     fake_ended_domains = 0;
     fake_poll = NULL;
     tsc_khz = 1000000;
@@ -102,6 +110,13 @@ static void *grown(void *p, size_t *capacity, size_t need)
         }
     }
     return p;
+}
+
+bool memory_mapped(const void *p, size_t bytes)
+{
+    uintptr_t at = (uintptr_t)p, hole = (uintptr_t)fake_unmapped;
+
+    return at >= KIB(64) && at < BIT(47) && !(hole != 0 && at <= hole && hole - at < bytes);
 }
 
 unsigned int serial_room(void)
@@ -175,6 +190,12 @@ void machine_off(bool ok)
     end("machine_off");
 }
 
+void machine_reset(void)
+{
+    fake_end.resets++;
+    end("machine_reset");
+}
+
 void kexec_prepare(void)
 {
     fake_end.prepares++;
@@ -186,7 +207,61 @@ void kexec_jump(paddr_t list_pa, paddr_t entry_pa, paddr_t info_pa)
     fake_end.list_pa = list_pa;
     fake_end.entry_pa = entry_pa;
     fake_end.info_pa = info_pa;
+    if (fake_end.comes_back != NULL) {
+        fake_end.comes_back();
+        escape_now();
+    }
     end("kexec_jump");
+}
+
+void kexec_set_way_back(paddr_t handover_pa, const struct lu_way_back *block, bool known)
+{
+    (void)known;
+    fake_end.handover_pa = handover_pa;
+    fake_end.deadline_tsc = block->deadline_tsc;
+}
+
+paddr_t kexec_back_entry(void)
+{
+    return FAKE_BACK_ENTRY;
+}
+
+void nmi_allow(void)
+{
+    fake_end.nmi_allowed++;
+}
+
+static jmp_buf escape_jmp;
+static bool escape_armed;
+
+bool escape_call(void (*fn)(void *), void *arg)
+{
+    escape_armed = true;
+    if (setjmp(escape_jmp) != 0) {
+        escape_armed = false;
+        return false;
+    }
+    fn(arg);
+    escape_armed = false;
+    return true;
+}
+
+void escape_now(void)
+{
+    if (!escape_armed) {
+        fprintf(stderr, "fake seam: escape_now() outside escape_call()\n");
+        abort();
+    }
+    fake_end.escapes++;
+    longjmp(escape_jmp, 1);
+}
+
+void kexec_go_back(paddr_t entry_pa, paddr_t handover_pa)
+{
+    fake_end.backs++;
+    fake_end.entry_pa = entry_pa;
+    fake_end.handover_pa = handover_pa;
+    end("kexec_go_back");
 }
 
 /* No clock chip. */
@@ -204,6 +279,16 @@ uint64_t paging_bytes(paddr_t ram_end)
 const char *lu_build_id(void)
 {
     return fake_build_id;
+}
+
+uint32_t lu_stream_newest(void)
+{
+    return fake_stream_newest;
+}
+
+uint64_t lu_features(void)
+{
+    return fake_features;
 }
 
 WEAK void machine_request_shutdown(void)

@@ -22,6 +22,11 @@ void fake_seam_reset(void);
 void fake_cpuid_set(uint32_t leaf, uint32_t subleaf, struct cpuid_values values);
 void fake_cpuid_default(struct cpuid_values values);
 
+/* ---- memory ---- */
+
+/* A byte that memory_mapped() does not find, NULL for none; nor what a process cannot have. */
+extern const void *fake_unmapped;
+
 /* ---- serial port ---- */
 
 /* Bytes that the port still takes; negative: any number. */
@@ -37,8 +42,8 @@ void fake_serial_clear(void);
 
 /* ---- no return ---- */
 
-/* FAKE_ENDS(statement): true when the statement ended in machine_off() or kexec_jump(), which come
- * back here; outside of it they abort. */
+/* FAKE_ENDS(statement): true when the statement ended in machine_off(), machine_reset(), or in a
+ * jump into another image or back, which come out here; outside of it they abort. */
 extern jmp_buf fake_end_jmp;
 extern bool fake_end_armed;
 #define FAKE_ENDS(statement)              \
@@ -53,16 +58,24 @@ extern bool fake_end_armed;
         fake_ended_;                      \
     })
 
+#define FAKE_BACK_ENTRY 0x123000U /* kexec_back_entry() */
+
 extern struct fake_end {
-    unsigned int offs, jumps, prepares; /* calls */
-    bool ok;                            /* of machine_off() */
-    paddr_t list_pa, entry_pa, info_pa; /* of kexec_jump() */
+    unsigned int offs, resets, jumps, prepares, escapes, backs, nmi_allowed; /* calls */
+    bool ok;                                                                 /* of machine_off() */
+    paddr_t list_pa, entry_pa, info_pa; /* of kexec_jump(); entry: go_back() too */
+    paddr_t handover_pa;                /* of kexec_set_way_back() or kexec_go_back() */
+    uint64_t deadline_tsc;              /* of kexec_set_way_back() */
+    /* What the next image does before it goes back: then escape_call() does. */
+    void (*comes_back)(void);
 } fake_end;
 
 /* ---- identity and machine ---- */
 
-extern const char *fake_build_id; /* what lu_build_id() says */
-extern bool fake_shutdown;        /* machine_request_shutdown() was called */
+extern const char *fake_build_id;   /* what lu_build_id() says */
+extern uint32_t fake_stream_newest; /* lu_stream_newest() */
+extern uint64_t fake_features;      /* lu_features() */
+extern bool fake_shutdown;          /* machine_request_shutdown() was called */
 extern unsigned int fake_ended_domains;
 extern void (*fake_poll)(void); /* called by machine_poll(), may be NULL */
 

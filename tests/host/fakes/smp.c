@@ -30,10 +30,16 @@ int cpus_prepare(const struct lu_park *park)
     return 0;
 }
 
-void cpus_release(struct lu_park *park)
+void cpus_release(struct lu_handover *page)
 {
-    park->entry_pa = 1;
+    page->park.entry_pa = 1;
     fake_smp.releases++;
+}
+
+void cpus_return(struct lu_handover *page)
+{
+    page->park.entry_pa = 1;
+    fake_smp.returns++;
 }
 
 void cpu_park(paddr_t park_pa)
@@ -57,6 +63,12 @@ void cpu_kick(struct percpu *cpu)
     if (fake_smp.kick != NULL) {
         fake_smp.kick();
     }
+}
+
+void cpu_nmi(struct percpu *cpu)
+{
+    (void)cpu;
+    fake_smp.nmis++;
 }
 
 void cpu_halt(uint64_t until_tsc)

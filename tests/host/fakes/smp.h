@@ -8,7 +8,7 @@
 #include "hv/smp.h"
 
 struct fake_smp {
-    unsigned int kicks, halts, prepares, releases, parks, flushes;
+    unsigned int kicks, halts, prepares, releases, returns, nmis, parks, flushes;
     struct percpu *kicked; /* the last one */
     uint64_t halted_until; /* of the last cpu_halt() */
     void (*kick)(void);    /* called by cpu_kick(): what the other CPU does before it stops */

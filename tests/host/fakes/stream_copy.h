@@ -21,6 +21,7 @@ struct copy_record {
 };
 
 struct stream_copy {
+    uint32_t version;
     size_t nr;
     struct copy_record records[COPY_RECORDS_MAX];
 };
@@ -99,6 +100,7 @@ static inline void copy_take(struct stream_copy *c, struct stream_reader *r)
     struct stream_item item;
 
     c->nr = 0;
+    c->version = r->version;
     stream_rewind(r);
     while (stream_next(r, &item) == 1) {
         copy_insert(c, c->nr, item.type, item.data, item.length);
@@ -109,7 +111,7 @@ static inline void copy_take(struct stream_copy *c, struct stream_reader *r)
 /* A whole stream in page-aligned memory that the caller frees; *length: of whole pages. */
 static inline uint8_t *copy_build(const struct stream_copy *c, size_t *length)
 {
-    struct lu_stream_header header = {.magic = LU_STREAM_MAGIC, .version = LU_STREAM_VERSION};
+    struct lu_stream_header header = {.magic = LU_STREAM_MAGIC, .version = c->version};
     struct lu_record end_record = {LU_REC_END, sizeof(struct lu_rec_end)};
     struct lu_rec_end end = {.reserved = 0};
     size_t bytes = sizeof(header) + sizeof(end_record) + sizeof(end), at = sizeof(header);
@@ -141,5 +143,33 @@ static inline uint8_t *copy_build(const struct stream_copy *c, size_t *length)
     memcpy(data + at + sizeof(end_record), &end, sizeof(end));
     return data;
 }
+
+/* A copy of its own. */
+static inline struct stream_copy copy_of(const struct stream_copy *from)
+{
+    struct stream_copy c = {.version = from->version};
+
+    for (size_t i = 0; i < from->nr; i++) {
+        copy_insert(&c, i, from->records[i].type, from->records[i].data, from->records[i].length);
+    }
+    return c;
+}
+
+/*
+ * A table of things that are wrong with a stream: CHANGES is a list of X(name, change, text), where
+ * change is a statement about `struct stream_copy *c`. Defines do_NAME() for each, and changes[].
+ */
+#define COPY_DEFINE(name, change, text)          \
+    static void do_##name(struct stream_copy *c) \
+    {                                            \
+        change;                                  \
+    }
+#define COPY_ROW(name, change, text) {#name, do_##name, text},
+#define COPY_CHANGES(list)                      \
+    list(COPY_DEFINE) static const struct {     \
+        const char *name;                       \
+        void (*change)(struct stream_copy * c); \
+        const char *why;                        \
+    } changes[] = {list(COPY_ROW)}
 
 #endif

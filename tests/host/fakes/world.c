@@ -14,6 +14,7 @@
 #include "fakes/machine.h"
 #include "fakes/mb2_block.h"
 #include "fakes/seam.h"
+#include "hv/audit.h"
 #include "hv/boot_alloc.h"
 #include "hv/buddy.h"
 #include "hv/cmdline.h"
@@ -22,11 +23,13 @@
 #include "hv/memory.h"
 #include "hv/modules.h"
 #include "hv/printk.h"
+#include "hv/recorder.h"
 #include "hv/sched.h"
 #include "hv/seam.h"
 #include "hv/slab.h"
 #include "hv/time.h"
 #include "hv/vmap.h"
+#include "hv/way_back.h"
 #include "hw/cpuid.h"
 #include "hw/x86.h"
 
@@ -114,6 +117,7 @@ static void new_image(const void *block, size_t max, bool virtualization)
     fake_shutdown = false;
     fake_hvm_reset(virtualization);
     memset(&lu, 0, sizeof(lu));
+    recorder_detach();
     if (fake_vmap_mapped() != 0) {
         fake_vmap_reset();
     }
@@ -149,9 +153,16 @@ void world_boot_image(unsigned int arena, const void *block, size_t max, paddr_t
     struct lu_region region = {WORLD_REGION, WORLD_REGION_SIZE};
 
     new_image(block, max, virtualization);
+    way_back_close(); /* that was another image's */
+    if (strstr(info.cmdline, "lu_nonce=") != NULL) {
+        lu_entered(region.base);
+    }
     lu_init(&info, &region, arena, tsc_read());
     memory_up(&region, arena, start, lu_update_boot());
-    while (!lu_update_boot() && !buddy_open_step(~0U)) {
+    if (!lu_update_boot()) {
+        recorder_cold_start(tsc_read());
+        while (!buddy_open_step(~0U)) {
+        }
     }
 }
 
@@ -173,6 +184,19 @@ struct world_count world_count(void)
 bool world_count_equal(const struct world_count *a, const struct world_count *b)
 {
     return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+const char *world_audit(void)
+{
+    static char text[240];
+    struct hc_audit found;
+
+    if (audit_run(&found) == 0) {
+        return NULL;
+    }
+    snprintf(text, sizeof(text), "audit: mfn 0x%llx: %s", (unsigned long long)found.mfn,
+             found.text);
+    return text;
 }
 
 static bool frame_is_ram(mfn_t mfn)
@@ -526,10 +550,12 @@ uint8_t *world_stream(size_t *length)
     const char *why = "";
     void *area = NULL, *copy = NULL;
 
-    save_prepare(&w, LU_STREAM_VERSION);
+    save_begin(&w, lu_stream_newest());
+    while (save_slice(&w)) {
+    }
     must(save_finish(&w) == 0, "save_finish");
     *length = w.pages * PAGE_SIZE;
-    must(stream_map(w.list_pa, w.pages, frame_is_ram, NULL, &area, &why) == 0, why);
+    must(stream_map(w.list_pa, w.pages, NULL, frame_is_ram, NULL, &area, &why) == 0, why);
     must(posix_memalign(&copy, PAGE_SIZE, *length) == 0, "memory");
     memcpy(copy, area, *length);
     vunmap(area);

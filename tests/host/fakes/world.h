@@ -52,6 +52,9 @@ struct world_count {
 struct world_count world_count(void);
 bool world_count_equal(const struct world_count *a, const struct world_count *b);
 
+/* What the audit finds in the running image; NULL when everybody agrees. */
+const char *world_audit(void);
+
 /* A domain whose memory is of `frames` frames in extents of random order, at random places; its
  * contents are random too. */
 struct domain *world_fragmented_domain(const char *name, uint16_t id, uint64_t frames);

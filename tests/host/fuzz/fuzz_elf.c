@@ -65,13 +65,14 @@ static void place(const struct kimage_info *info, const uint8_t *data)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct kimage_info info;
-    const char *why;
+    struct kimage_fault fault;
 
-    if (kimage_parse(data, size, &info, &why) != 0) {
+    if (kimage_parse(data, size, &info, &fault) != 0) {
         return 0;
     }
     if (info.mem_size == 0 || info.entry >= info.mem_size || info.paddr_base % PAGE_SIZE != 0 ||
         info.segments == 0 || strnlen(info.version, sizeof(info.version)) == sizeof(info.version) ||
+        info.seal_at == 0 || size < sizeof(info.seal) || info.seal_at > size - sizeof(info.seal) ||
         strnlen(info.build_id, sizeof(info.build_id)) == sizeof(info.build_id)) {
         abort();
     }

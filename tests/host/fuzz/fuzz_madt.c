@@ -38,16 +38,24 @@ static void count(uint32_t id, void *arg)
     }
 }
 
-static void count_ioapic(paddr_t pa, void *arg)
+static void count_ioapic(paddr_t pa, uint32_t gsi_base, void *arg)
 {
     (void)pa;
-    count(0, arg);
+    count(gsi_base, arg);
+}
+
+static void count_override(uint8_t irq, uint32_t gsi, uint16_t flags, void *arg)
+{
+    (void)irq;
+    (void)flags;
+    count(gsi, arg);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct madt_reader reader = {host_read, count, count_ioapic, NULL};
+    static const struct madt_reader reader = {host_read, count, count_ioapic, count_override, NULL};
     static const size_t tables[] = {HOST_XSDT, HOST_RSDT, HOST_OTHER, HOST_MADT};
+    struct madt_pin pin;
     const char *why;
 
     memset(host_memory, 0, sizeof(host_memory));
@@ -64,6 +72,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     named = 0;
     if (madt_walk((const uint8_t *)&host_rsdp, sizeof(host_rsdp), &reader, &why) == -EINVAL &&
+        why == NULL) {
+        abort();
+    }
+    if (madt_isa_pin((const uint8_t *)&host_rsdp, sizeof(host_rsdp), host_read, 0, &pin, &why) !=
+            0 &&
         why == NULL) {
         abort();
     }

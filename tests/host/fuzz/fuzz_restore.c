@@ -2,11 +2,11 @@
 /*
  * Fuzz target: records of a stream, framing and checksum always right.
  *
- * Input: records one after the other, each {u8 type, u16 length, payload}; a type above the known
- * ones is an unknown optional or mandatory record. The mutator knows that form: it changes
- * payloads, and drops, doubles, swaps and cuts records. What the check refuses must have changed
- * nothing; what it accepts must be applied, or fail only at what the backend says of a vCPU's
- * registers.
+ * Input: a byte for the version, odd: 1; records one after the other, each {u8 type, u16 length,
+ * payload}; a type above the known ones is an unknown optional or mandatory record. The mutator
+ * knows that form: it changes payloads at random and by field, and drops, doubles, swaps and cuts
+ * records. What the check refuses must have changed nothing; what it accepts must be applied, or
+ * fail only at what the backend says of a vCPU's registers.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +14,7 @@
 #include "../../../lu/lu_priv.h"
 #include "fakes/alloc_fail.h"
 #include "fakes/machine.h"
+#include "fakes/seam.h"
 #include "fakes/stream_copy.h"
 #include "fakes/world.h"
 #include "hv/buddy.h"
@@ -24,7 +25,7 @@
 #include "hv/seam.h"
 
 #define HEAD 3U
-#define KNOWN_MAX 19U
+#define KNOWN_MAX 23U
 
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed);
@@ -38,7 +39,7 @@ void fake_fail_alloc_after(long n)
 
 static uint32_t type_of(uint8_t byte)
 {
-    bool optional = byte == 11 || byte == 18 || byte == 19;
+    bool optional = byte == 11 || byte == 18 || byte == 19 || (byte >= 21 && byte <= 23);
     uint32_t type = byte | (optional ? LU_REC_OPTIONAL : 0);
 
     if (byte == 0 || byte == LU_REC_END) { /* framing's business */
@@ -57,7 +58,8 @@ static uint8_t byte_of(uint32_t type)
 static void decode(struct stream_copy *c, const uint8_t *data, size_t size)
 {
     c->nr = 0;
-    for (size_t at = 0; at + HEAD <= size && c->nr < COPY_RECORDS_MAX;) {
+    c->version = size > 0 && data[0] % 2 != 0 ? 1 : 2;
+    for (size_t at = 1; at + HEAD <= size && c->nr < COPY_RECORDS_MAX;) {
         size_t length = data[at + 1] | (size_t)data[at + 2] << 8;
 
         length = length > size - at - HEAD ? size - at - HEAD : length;
@@ -69,8 +71,12 @@ static void decode(struct stream_copy *c, const uint8_t *data, size_t size)
 /* 0 when it does not fit. */
 static size_t encode(const struct stream_copy *c, uint8_t *data, size_t max)
 {
-    size_t at = 0;
+    size_t at = 1;
 
+    if (max < 1) {
+        return 0;
+    }
+    data[0] = (uint8_t)(c->version % 2);
     for (size_t i = 0; i < c->nr; i++) {
         const struct copy_record *r = &c->records[i];
 
@@ -98,7 +104,30 @@ static void world_once(void)
     }
 }
 
-static struct stream_copy seeds[2];
+/* Version 1; 2 with a recorder and digests; 2 without vCPUs. */
+static struct stream_copy seeds[3];
+
+static void drop_vcpus(struct domain *d)
+{
+    while (d->vcpus != NULL) {
+        struct vcpu *v = d->vcpus;
+
+        d->vcpus = v->next_in_domain;
+        d->nr_vcpus--;
+        vcpu_destroy(v);
+    }
+}
+
+static void add_optional(struct stream_copy *c)
+{
+    struct lu_rec_recorder recorder = {WORLD_HIGH_END - KIB(128), KIB(64)};
+    struct lu_rec_digest digest = {.domain = 1, .flags = LU_DIGEST_MEMORY, .memory_crc = 1};
+    struct lu_stop stops[] = {{LU_STOP_CPU, 0, 0, 1}, {1, 0, 0, 2}};
+
+    copy_insert(c, 1, LU_REC_RECORDER, &recorder, sizeof(recorder));
+    copy_insert(c, c->nr, LU_REC_DIGEST, &digest, sizeof(digest));
+    copy_insert(c, c->nr, LU_REC_STOPS, stops, sizeof(stops));
+}
 
 static void make_seeds(void)
 {
@@ -106,21 +135,16 @@ static void make_seeds(void)
         return;
     }
     world_once();
-    for (int i = 0; i < 2; i++) {
+    for (unsigned int i = 0; i < ARRAY_SIZE(seeds); i++) {
         struct stream_reader reader;
         const char *why = "";
         size_t length;
 
         world_boot(0, true);
+        fake_stream_newest = i == 0 ? 1 : 2;
         world_sample(true);
-        if (i == 1) { /* without vCPUs */
-            while (domain_list->vcpus != NULL) {
-                struct vcpu *v = domain_list->vcpus;
-
-                domain_list->vcpus = v->next_in_domain;
-                domain_list->nr_vcpus--;
-                vcpu_destroy(v);
-            }
+        if (i == 2) {
+            drop_vcpus(domain_list);
         }
         uint8_t *stream = world_stream(&length);
         if (stream_open(&reader, stream, length, &why) != 0) {
@@ -129,6 +153,46 @@ static void make_seeds(void)
         copy_take(&seeds[i], &reader);
         free(stream);
     }
+    add_optional(&seeds[1]);
+}
+
+/* A field of 2, 4 or 8 bytes: a value at which checks like to be wrong, or another field's. */
+static void mutate_field(struct copy_record *r, const struct copy_record *other, unsigned int seed)
+{
+    static const uint64_t values[] = {0,
+                                      1,
+                                      2,
+                                      0x7f,
+                                      0xff,
+                                      0xffff,
+                                      0x10000,
+                                      0xfff,
+                                      0x1000,
+                                      UINT32_MAX,
+                                      UINT64_MAX,
+                                      INT64_MAX,
+                                      1 << 9,
+                                      UINT64_C(1) << 40,
+                                      WORLD_REGION,
+                                      WORLD_HIGH};
+    size_t bytes = (size_t)2 << seed % 3;
+    uint64_t value;
+
+    if (r->length < bytes) {
+        return;
+    }
+    size_t at = seed / 3 % (r->length / bytes) * bytes;
+
+    value = values[seed / 512 % ARRAY_SIZE(values)];
+    if (seed / 8192 % 4 == 0 && other->length >= bytes) {
+        memcpy(&value, other->data + seed / 32768 % (other->length / bytes) * bytes, bytes);
+    } else if (seed / 8192 % 4 == 1) {
+        uint64_t old = 0;
+
+        memcpy(&old, r->data + at, bytes);
+        value = seed & 4096 ? old + 1 : old - 1;
+    }
+    memcpy(r->data + at, &value, bytes);
 }
 
 static void mutate_payload(struct copy_record *r, unsigned int seed)
@@ -158,10 +222,13 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 
     make_seeds();
     if (size < 64 || seed % 128 == 0) {
-        made = encode(&seeds[seed / 128 % 2], data, max_size);
+        made = encode(&seeds[seed / 128 % ARRAY_SIZE(seeds)], data, max_size);
         return made > 0 ? made : size;
     }
     decode(&c, data, size);
+    if (c.nr == 0) {
+        return size;
+    }
     a = seed / 16 % c.nr;
     b = seed / 4096 % c.nr;
     switch (seed % 16) {
@@ -178,6 +245,14 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
         break;
     case 4:
         c.records[a].type = type_of((uint8_t)(seed >> 20));
+        break;
+    case 5:
+        c.version = c.version == 1 ? 2 : 1;
+        break;
+    case 6:
+    case 7:
+    case 8:
+        mutate_field(&c.records[a], &c.records[b], (unsigned int)rand_r(&seed));
         break;
     default:
         mutate_payload(&c.records[a], seed >> 8);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Seeds made by code: a fuzz target defines seed_make(), and every now and then (and whenever the
- * input is too short to be anything) the mutator starts over from what it makes.
+ * input is too short to be anything) the mutator starts over from what it makes. A target that
+ * knows the form of its input defines SEED_MUTATES and seed_mutate(), which every second time
+ * changes the input instead of libFuzzer's own ways.
  */
 #ifndef FUZZ_SEED_H
 #define FUZZ_SEED_H
@@ -16,6 +18,10 @@
  * does not fit. */
 size_t seed_make(uint8_t *data, size_t max, unsigned int choice);
 
+#ifdef SEED_MUTATES
+size_t seed_mutate(uint8_t *data, size_t size, size_t max, unsigned int seed);
+#endif
+
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -29,6 +35,11 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
             return made;
         }
     }
+#ifdef SEED_MUTATES
+    if (seed % 2 != 0) {
+        return seed_mutate(data, size, max_size, seed / 2);
+    }
+#endif
     return LLVMFuzzerMutate(data, size, max_size);
 }
 

@@ -2,7 +2,7 @@
 /*
  * Events: the double-fault table, what VM entry accepts.
  */
-#include "../../vmx/event.h"
+#include "hv/event.h"
 
 #include "fakes/cmocka_inc.h"
 #include "hw/x86.h"
@@ -46,14 +46,45 @@ static const struct {
     {EXC_ERR(EXC_DF), EXTINT(EXC_GP), EXTINT(EXC_GP)},
 };
 
+static void test_event_raise__second_event__combined_or_shutdown(void **state)
+{
+    const struct guest_event gp = {.info = EXC_ERR(EXC_GP), .error_code = 8};
+    struct guest_entry entry = {.shutdown = false};
+
+    (void)state;
+    event_raise(&entry, &gp);
+    assert_int_equal(entry.event.info, EXC_ERR(EXC_GP));
+    assert_int_equal(entry.event.error_code, 8);
+    event_raise(&entry, &gp);
+    assert_int_equal(entry.event.info, EXC_ERR(EXC_DF));
+    assert_int_equal(entry.event.error_code, 0);
+    assert_false(entry.shutdown);
+    event_raise(&entry, &gp);
+    assert_true(entry.shutdown);
+    assert_int_equal(entry.event.info, 0);
+}
+
+static void test_event_take__guest_open_and_nothing_due__taken(void **state)
+{
+    (void)state;
+    for (unsigned int i = 0; i < 8; i++) {
+        bool waiting = i & 1, open = i & 2, due = i & 4;
+        struct guest_entry entry = {.event = {.info = due ? EXC(EXC_UD) : 0}};
+        bool taken = event_take(&entry, waiting, open, EXTINT(0x30) & ~EVENT_VALID);
+
+        assert_int_equal(taken, waiting && open && !due);
+        assert_int_equal(entry.event.info, taken ? EXTINT(0x30) : due ? EXC(EXC_UD) : 0);
+    }
+}
+
 static void test_vmx_event_combine__table__as_the_manual_says(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(combine_cases); i++) {
-        struct vmx_event first = {.info = combine_cases[i].first, .error_code = 1};
-        struct vmx_event next = {.info = combine_cases[i].next, .error_code = 2};
-        struct vmx_event out = {.info = 0xdead};
-        bool ok = vmx_event_combine(&first, &next, &out);
+        struct guest_event first = {.info = combine_cases[i].first, .error_code = 1};
+        struct guest_event next = {.info = combine_cases[i].next, .error_code = 2};
+        struct guest_event out = {.info = 0xdead};
+        bool ok = event_combine(&first, &next, &out);
 
         assert_int_equal(ok, combine_cases[i].result != TRIPLE);
         if (ok) {
@@ -96,13 +127,13 @@ static void test_vmx_event_valid__table(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(valid_cases); i++) {
-        struct vmx_event event = {
+        struct guest_event event = {
             .info = valid_cases[i].info,
             .error_code = valid_cases[i].error_code,
             .length = valid_cases[i].length,
         };
 
-        assert_int_equal(vmx_event_valid(&event), valid_cases[i].valid);
+        assert_int_equal(event_valid(&event), valid_cases[i].valid);
     }
 }
 
@@ -113,23 +144,23 @@ static void test_vmx_event_normal__error_code__as_vector_and_mode_want(void **st
         bool has = vector == EXC_DF || (vector >= EXC_TS && vector <= EXC_PF) || vector == EXC_AC;
 
         for (unsigned int given = 0; given < 2; given++) {
-            struct vmx_event event = {
+            struct guest_event event = {
                 .info = (given ? EXC_ERR(vector) : EXC(vector)) | 1U << 12,
                 .error_code = 0xffff0012,
                 .length = 3,
             };
-            struct vmx_event out = vmx_event_normal(&event, true);
+            struct guest_event out = event_normal(&event, true);
 
             assert_int_equal(out.info, has ? EXC_ERR(vector) : EXC(vector));
             assert_int_equal(out.error_code, has ? 0x12 : 0);
             assert_int_equal(out.length, 0);
-            out = vmx_event_normal(&event, false);
+            out = event_normal(&event, false);
             assert_int_equal(out.info, EXC(vector));
             assert_int_equal(out.error_code, 0);
         }
     }
-    struct vmx_event soft = {.info = SW_INT(EXC_GP), .error_code = 5, .length = 2};
-    struct vmx_event out = vmx_event_normal(&soft, true);
+    struct guest_event soft = {.info = SW_INT(EXC_GP), .error_code = 5, .length = 2};
+    struct guest_event out = event_normal(&soft, true);
     assert_int_equal(out.info, SW_INT(EXC_GP));
     assert_int_equal(out.error_code, 0);
     assert_int_equal(out.length, 2);
@@ -154,15 +185,17 @@ static void test_vmx_event_is_fault__only_restartable_exceptions(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-        struct vmx_event event = {.info = cases[i].info};
+        struct guest_event event = {.info = cases[i].info};
 
-        assert_int_equal(vmx_event_is_fault(&event), cases[i].fault);
+        assert_int_equal(event_is_fault(&event), cases[i].fault);
     }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_event_raise__second_event__combined_or_shutdown),
+        cmocka_unit_test(test_event_take__guest_open_and_nothing_due__taken),
         cmocka_unit_test(test_vmx_event_combine__table__as_the_manual_says),
         cmocka_unit_test(test_vmx_event_valid__table),
         cmocka_unit_test(test_vmx_event_normal__error_code__as_vector_and_mode_want),

@@ -5,12 +5,12 @@
  * The rules of SDM volume 3, "Checks on the Guest State Area", that hold in every mode. What passes
  * here and is still refused by VM entry stops that domain (HVM_EXIT_BAD_STATE), never the host.
  *
- * Host test: tests/host/test_vmx_state.c
+ * Host test: tests/host/test_state_check.c
  */
-#include "vmx_priv.h"
+#include "hv/exit.h"
 
 #include "hv/errno.h"
-#include "hv/exit.h"
+#include "hv/event.h"
 #include "hw/vmx.h"
 #include "hw/x86.h"
 
@@ -30,6 +30,13 @@ static bool is_high_clear(uint64_t value)
     return value >> 32 == 0;
 }
 
+uint64_t guest_pdpte(uint64_t entry)
+{
+    uint64_t reserved = BITS(63, guest_maxphyaddr()) | PDPTE_RESERVED;
+
+    return (entry & PTE_P) && !(entry & reserved) ? entry : 0;
+}
+
 static bool control_registers_good(const struct vcpu_state *s)
 {
     bool long_mode = (s->cr0 & CR0_PG) && (s->efer & EFER_LME);
@@ -47,8 +54,8 @@ static bool control_registers_good(const struct vcpu_state *s)
         (s->cr3 & above_memory)) {
         return false;
     }
-    for (size_t i = 0; vmx_pae_paging(s->cr0, s->cr4, s->efer) && i < ARRAY_SIZE(s->pdpte); i++) {
-        if ((s->pdpte[i] & PTE_P) && (s->pdpte[i] & (above_memory | PDPTE_RESERVED))) {
+    for (size_t i = 0; guest_pae_paging(s->cr0, s->cr4, s->efer) && i < ARRAY_SIZE(s->pdpte); i++) {
+        if ((s->pdpte[i] & PTE_P) && guest_pdpte(s->pdpte[i]) == 0) {
             return false;
         }
     }
@@ -122,7 +129,7 @@ static bool segments_good(const struct vcpu_state *s)
 
 static bool run_state_good(const struct vcpu_state *s)
 {
-    const struct vmx_event event = {
+    const struct guest_event event = {
         .info = s->event,
         .error_code = s->event_error,
         .length = s->event_length,
@@ -145,7 +152,7 @@ static bool run_state_good(const struct vcpu_state *s)
         ~(PENDING_DEBUG_TRAPS | PENDING_DEBUG_ENABLED | PENDING_DEBUG_BS | PENDING_DEBUG_RTM)) {
         return false;
     }
-    if (!vmx_event_valid(&event)) {
+    if (!event_valid(&event)) {
         return false;
     }
     bool extint = (s->event & EVENT_VALID) &&
@@ -153,7 +160,7 @@ static bool run_state_good(const struct vcpu_state *s)
     return !extint || (s->rflags & RFLAGS_IF);
 }
 
-int vmx_state_check(const struct vcpu_state *s)
+int guest_state_check(const struct vcpu_state *s)
 {
     if (!control_registers_good(s) || !segments_good(s) || !run_state_good(s) ||
         !pat_good(s->pat) || !is_high_clear(s->dr7) || !is_high_clear(s->sysenter_cs) ||

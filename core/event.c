@@ -5,9 +5,9 @@
  * SDM volume 3, "Interrupt 8 - Double Fault Exception (#DF)", "Event Injection", and "VM-Entry
  * Controls for Event Injection" with the checks on them in "VM-Entry Control Fields".
  *
- * Host test: tests/host/test_vmx_event.c
+ * Host test: tests/host/test_event.c
  */
-#include "event.h"
+#include "hv/event.h"
 
 #include "hw/x86.h"
 
@@ -19,13 +19,13 @@
 /* Classes of the double-fault table. */
 enum fault_class { BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT };
 
-static bool is_exception(const struct vmx_event *event)
+static bool is_exception(const struct guest_event *event)
 {
     return (event->info & EVENT_VALID) && event_type(event) == EVENT_TYPE_HW_EXCEPTION;
 }
 
 /* Interrupts, NMIs and software events are benign whatever their vector. */
-static enum fault_class fault_class(const struct vmx_event *event)
+static enum fault_class fault_class(const struct guest_event *event)
 {
     if (!is_exception(event)) {
         return BENIGN;
@@ -48,8 +48,8 @@ static enum fault_class fault_class(const struct vmx_event *event)
     }
 }
 
-bool vmx_event_combine(const struct vmx_event *first, const struct vmx_event *next,
-                       struct vmx_event *out)
+bool event_combine(const struct guest_event *first, const struct guest_event *next,
+                   struct guest_event *out)
 {
     enum fault_class a = fault_class(first);
     enum fault_class b = fault_class(next);
@@ -59,13 +59,30 @@ bool vmx_event_combine(const struct vmx_event *first, const struct vmx_event *ne
         return false;
     }
     if ((a == CONTRIBUTORY && b == CONTRIBUTORY) || (a == PAGE_FAULT && serious)) {
-        *out = (struct vmx_event){
+        *out = (struct guest_event){
             .info = EVENT_VALID | EVENT_ERROR_CODE |
                     EVENT_TYPE_HW_EXCEPTION << INTR_INFO_TYPE_SHIFT | EXC_DF,
         };
     } else {
         *out = *next;
     }
+    return true;
+}
+
+void event_raise(struct guest_entry *entry, const struct guest_event *next)
+{
+    if (!event_combine(&entry->event, next, &entry->event)) {
+        entry->event = (struct guest_event){0};
+        entry->shutdown = true;
+    }
+}
+
+bool event_take(struct guest_entry *entry, bool waiting, bool open, uint32_t info)
+{
+    if (!waiting || !open || (entry->event.info & EVENT_VALID)) {
+        return false;
+    }
+    entry->event = (struct guest_event){.info = EVENT_VALID | info};
     return true;
 }
 
@@ -85,27 +102,29 @@ static bool has_error_code(uint32_t vector)
     }
 }
 
-static bool is_software(uint32_t type)
+bool event_is_software(const struct guest_event *event)
 {
+    uint32_t type = event_type(event);
+
     return type == EVENT_TYPE_SW_INT || type == EVENT_TYPE_PRIV_SW ||
            type == EVENT_TYPE_SW_EXCEPTION;
 }
 
-struct vmx_event vmx_event_normal(const struct vmx_event *event, bool protected_mode)
+struct guest_event event_normal(const struct guest_event *event, bool protected_mode)
 {
-    struct vmx_event normal = {.info = event->info & EVENT_INFO_BITS & ~EVENT_ERROR_CODE};
+    struct guest_event normal = {.info = event->info & EVENT_INFO_BITS & ~EVENT_ERROR_CODE};
 
     if (is_exception(event) && protected_mode && has_error_code(event_vector(event))) {
         normal.info |= EVENT_ERROR_CODE;
         normal.error_code = event->error_code & ERROR_CODE_BITS;
     }
-    if (is_software(event_type(event))) {
+    if (event_is_software(event)) {
         normal.length = event->length;
     }
     return normal;
 }
 
-bool vmx_event_valid(const struct vmx_event *event)
+bool event_valid(const struct guest_event *event)
 {
     uint32_t vector = event_vector(event);
 
@@ -134,7 +153,7 @@ bool vmx_event_valid(const struct vmx_event *event)
     }
 }
 
-bool vmx_event_is_fault(const struct vmx_event *event)
+bool event_is_fault(const struct guest_event *event)
 {
     if (!is_exception(event)) {
         return false;

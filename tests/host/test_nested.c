@@ -3,7 +3,8 @@
  * Extended page tables: leaves of every size, replacing, splitting, what a CPU sees meanwhile, all
  * tables given back, failures.
  */
-#include "../../vmx/ept.h"
+#include "../../vmx/vmx_priv.h"
+#include "hv/nested.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -23,30 +24,30 @@
 #define GFN_LIMIT BIT(36)
 #define PER_TABLE 512U
 
-static struct ept ept;
+static struct nested ept;
 static uint64_t pages_at_start;
 static unsigned int invalidations;
 
 /* Pages in use when the entry changed: nothing that was reachable may have been freed before. */
 static uint64_t pages_at_invalidate;
 
-static void count_invalidate(const struct ept *e)
+static void count_invalidate(const struct nested *e)
 {
     assert_ptr_equal(e, &ept);
     invalidations++;
     pages_at_invalidate = pool_used();
 }
 
-static void start(unsigned int max_order, ept_invalidate_fn invalidate)
+static void start(unsigned int max_order, nested_invalidate_fn invalidate)
 {
     pages_at_start = pool_used();
     invalidations = 0;
-    assert_int_equal(ept_init(&ept, max_order, invalidate), 0);
+    assert_int_equal(nested_init(&ept, max_order, EPT_MEMTYPE_WB, invalidate), 0);
 }
 
 static void finish(void)
 {
-    ept_fini(&ept);
+    nested_fini(&ept);
     assert_int_equal(ept.tables, 0);
     assert_int_equal(pool_used(), pages_at_start);
 }
@@ -64,14 +65,14 @@ static int setup(void **state)
 
 static int map(uint64_t gfn, uint64_t mfn, unsigned int order)
 {
-    return ept_map(&ept, gfn_from(gfn), mfn_from(mfn), order);
+    return nested_map(&ept, gfn_from(gfn), mfn_from(mfn), order);
 }
 
 /* gfn is mapped to mfn by a leaf of this order. */
 static void expect(uint64_t gfn, uint64_t mfn, unsigned int order)
 {
     unsigned int found = 99;
-    mfn_t m = ept_lookup(&ept, gfn_from(gfn), &found);
+    mfn_t m = nested_lookup(&ept, gfn_from(gfn), &found);
 
     assert_true(m.v == mfn);
     assert_int_equal(found, order);
@@ -81,7 +82,7 @@ static void expect_none(uint64_t gfn)
 {
     unsigned int found = 99;
 
-    assert_false(mfn_valid(ept_lookup(&ept, gfn_from(gfn), &found)));
+    assert_false(mfn_valid(nested_lookup(&ept, gfn_from(gfn), &found)));
     assert_int_equal(found, 99);
 }
 
@@ -120,7 +121,7 @@ static void test_ept_map__leaf__has_all_rights_and_write_back(void **state)
     uint64_t *pt = mfn_to_va(pa_to_mfn(pd[0] & EPT_ADDR));
     assert_true(pd[1] == ((GIB(1) + MIB(2)) | EPT_R | EPT_W | EPT_X | EPT_MEMTYPE_WB | EPT_LEAF));
     assert_true(pt[1] == (77 * PAGE_SIZE | EPT_R | EPT_W | EPT_X | EPT_MEMTYPE_WB));
-    assert_true(ept_pointer(&ept) == (mfn_to_pa(va_to_mfn(ept.root)) | EPTP_WB | EPTP_WALK_4));
+    assert_true(nested_root_pa(&ept) == mfn_to_pa(va_to_mfn(ept.root)));
     finish();
 }
 
@@ -227,14 +228,14 @@ static void test_ept_clear__mappings_of_all_kinds__all_gone_tables_freed_late(vo
 
     (void)state;
     start(ORDER_1G, count_invalidate);
-    ept_clear(&ept);
+    nested_clear(&ept);
     assert_int_equal(invalidations, 0);
     assert_int_equal(map(0, 0, ORDER_4K), 0);
     assert_int_equal(map(BIT(ORDER_1G), 0, ORDER_1G), 0);
     assert_int_equal(map(BIT(30), 512, ORDER_2M), 0);
     assert_int_equal(map(GFN_LIMIT - 1, 12, ORDER_4K), 0);
     full = pool_used();
-    ept_clear(&ept);
+    nested_clear(&ept);
     assert_int_equal(invalidations, 1);
     assert_int_equal(pages_at_invalidate, full);
     assert_int_equal(ept.tables, 1);
@@ -278,7 +279,7 @@ static void test_ept_map__extents__leaves_of_extent_map_leaf(void **state)
             if (e == NULL) {
                 continue;
             }
-            if (!mfn_valid(ept_lookup(&ept, gfn_from(gfn), &found))) {
+            if (!mfn_valid(nested_lookup(&ept, gfn_from(gfn), &found))) {
                 assert_int_equal(map(align_down(gfn, BIT(order)), mfn.v, (unsigned int)order), 0);
             }
             expect(gfn, e->mfn.v + gfn - e->gfn.v, (unsigned int)order);
@@ -328,7 +329,7 @@ static void test_ept_map__out_of_memory__translations_as_before(void **state)
         finish();
     }
     fake_fail_alloc_after(0);
-    assert_int_equal(ept_init(&ept, ORDER_1G, count_invalidate), -ENOMEM);
+    assert_int_equal(nested_init(&ept, ORDER_1G, EPT_MEMTYPE_WB, count_invalidate), -ENOMEM);
     fake_fail_alloc_after(-1);
     assert_int_equal(pool_used(), pages_at_start);
 }
@@ -370,7 +371,7 @@ static void test_ept_map__random__as_the_model_says(void **state)
                 last--;
             }
             assert_true(last > at);
-            assert_true(ept_lookup(&ept, gfn_from(gfn), &found).v ==
+            assert_true(nested_lookup(&ept, gfn_from(gfn), &found).v ==
                         ops[last - 1].mfn + gfn - ops[last - 1].gfn);
         }
         finish();
@@ -397,7 +398,7 @@ static void *walk(void *unused)
     for (uint64_t gfn = 0; !__atomic_load_n(&walker_stop, __ATOMIC_ACQUIRE); gfn += 37) {
         unsigned int order;
         uint64_t at = gfn % WALKED;
-        uint64_t mfn = ept_lookup(&ept, gfn_from(at), &order).v;
+        uint64_t mfn = nested_lookup(&ept, gfn_from(at), &order).v;
 
         if (mfn % BASE != at || mfn / BASE < 1 || mfn / BASE > NR_BASES) {
             bad_walks++;
@@ -407,7 +408,7 @@ static void *walk(void *unused)
     return NULL;
 }
 
-static void wait_for_walker(const struct ept *e)
+static void wait_for_walker(const struct nested *e)
 {
     uint64_t seen = __atomic_load_n(&walks, __ATOMIC_ACQUIRE);
 
@@ -443,13 +444,64 @@ static void test_ept_map__while_a_cpu_walks__old_or_new_translation(void **state
     finish();
 }
 
-static void test_ept_max_order__capabilities__largest_leaf(void **state)
+static void test_vmx_leaf_order__capabilities__largest_leaf(void **state)
 {
     (void)state;
-    assert_int_equal(ept_max_order(0), ORDER_4K);
-    assert_int_equal(ept_max_order(EPT_CAP_1G), ORDER_4K);
-    assert_int_equal(ept_max_order(EPT_CAP_2M), ORDER_2M);
-    assert_int_equal(ept_max_order(EPT_CAP_2M | EPT_CAP_1G), ORDER_1G);
+    assert_int_equal(vmx_leaf_order(0), ORDER_4K);
+    assert_int_equal(vmx_leaf_order(EPT_CAP_1G), ORDER_4K);
+    assert_int_equal(vmx_leaf_order(EPT_CAP_2M), ORDER_2M);
+    assert_int_equal(vmx_leaf_order(EPT_CAP_2M | EPT_CAP_1G), ORDER_1G);
+}
+
+/* ---- walking ---- */
+
+struct shown {
+    uint64_t tables, leaves, frames;
+    uint64_t refuse; /* this table is not to be looked into */
+};
+
+static bool show_table(void *ctx, mfn_t mfn)
+{
+    struct shown *s = ctx;
+
+    s->tables++;
+    return mfn.v != s->refuse;
+}
+
+static void show_leaf(void *ctx, gfn_t gfn, mfn_t mfn, unsigned int order)
+{
+    struct shown *s = ctx;
+
+    expect(gfn.v, mfn.v, order);
+    s->leaves++;
+    s->frames += BIT(order);
+}
+
+static void test_ept_walk__leaves_of_all_sizes__all_shown_once(void **state)
+{
+    struct shown s = {.refuse = 0};
+    const struct hvm_walk walk = {show_table, show_leaf, &s};
+
+    (void)state;
+    start(ORDER_1G, count_invalidate);
+    assert_int_equal(nested_walk(&ept, &walk), 1);
+    assert_int_equal(s.tables, 1);
+    assert_int_equal(map(0, 0x40, ORDER_4K), 0);
+    assert_int_equal(map(511, 0x41, ORDER_4K), 0);
+    assert_int_equal(map(512, 0x200, ORDER_2M), 0);
+    assert_int_equal(map(BIT(ORDER_1G) * 3, BIT(ORDER_1G) * 5, ORDER_1G), 0);
+    assert_int_equal(map(GFN_LIMIT - 1, 0x42, ORDER_4K), 0);
+    s = (struct shown){.refuse = 0};
+    assert_int_equal(nested_walk(&ept, &walk), ept.tables);
+    assert_int_equal(s.tables, ept.tables);
+    assert_int_equal(s.leaves, 5);
+    assert_int_equal(s.frames, 3 + BIT(ORDER_2M) + BIT(ORDER_1G));
+    /* What a table leads to is passed over with it. */
+    uint64_t *below = mfn_to_va(pa_to_mfn(ept.root[0] & EPT_ADDR));
+    s = (struct shown){.refuse = va_to_mfn(below).v};
+    assert_int_equal(nested_walk(&ept, &walk), ept.tables);
+    assert_int_equal(s.leaves, 1);
+    finish();
 }
 
 int main(void)
@@ -469,7 +521,8 @@ int main(void)
         cmocka_unit_test_setup(test_ept_map__out_of_memory__translations_as_before, setup),
         cmocka_unit_test_setup(test_ept_map__random__as_the_model_says, setup),
         cmocka_unit_test_setup(test_ept_map__while_a_cpu_walks__old_or_new_translation, setup),
-        cmocka_unit_test(test_ept_max_order__capabilities__largest_leaf),
+        cmocka_unit_test(test_vmx_leaf_order__capabilities__largest_leaf),
+        cmocka_unit_test_setup(test_ept_walk__leaves_of_all_sizes__all_shown_once, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,11 +23,12 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tools"))
 
-from moltlib.log import Log  # noqa: E402  (found through the line above)
+from moltlib.emulator import BOCHS_DATE  # noqa: E402  (found through the line above)
+from moltlib.log import Log  # noqa: E402
 
 MOLT = os.path.join(ROOT, "tools", "molt")
 LOGS = os.path.join(ROOT, "build", "emu")
-SLOTS = 2
+SLOTS = (os.cpu_count() or 2) + 1  # those that wait, for time or keys, leave a CPU idle
 GRACE = 30  # seconds that the runner may take beyond its own time limit
 
 _slots = threading.BoundedSemaphore(SLOTS)
@@ -57,6 +58,53 @@ def _write_random_files():
             file.write(random.Random(seed).randbytes(mib << 20))
 
 
+BOCHS = "bochs"
+SVM = "svm"  # an engine of the tests: QEMU's TCG with its SVM; "tcg" is the same without
+TCG = "tcg"
+LATE = 30  # seconds: what else the host does decides there
+
+
+# QEMU's clock begins where Bochs's does.
+AT_DATE = ["--qemu-arg=-rtc", "--qemu-arg=base="
+           + time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(BOCHS_DATE))]
+
+
+def for_svm(value):
+    """A --guest that leaves out what QEMU does not do as a CPU would, and that may be late."""
+    options, _, cmdline = value.partition(",cmdline=")
+    words = "engine=tcg"
+    if not value.partition(",")[0].endswith(".elf"):
+        words = f"molt.late={LATE} tsc=reliable"
+    return f"{options},cmdline={words} {cmdline}".rstrip()
+
+
+def is_molt(words):
+    """It is molt that is booted, and not a payload of the tests."""
+    return all(os.path.basename(path).startswith("molt")
+               for option, path in zip(words, words[1:]) if option == "--molt")
+
+
+def engine_options(options):
+    """--engine svm and --engine tcg as the runner has them; Bochs without GRUB where it can."""
+    words = list(options)
+    at = words.index("--engine") + 1 if "--engine" in words else 0
+    if words[at] == TCG:
+        return [*words, "--no-vmx"]
+    if words[at] == BOCHS and not {"--boots", "--append-again", "--iso"} & set(words):
+        return [*words, "--no-grub"] if is_molt(words) else words
+    if words[at] == SVM:
+        words[at] = "tcg"
+        words = [for_svm(word) if before == "--guest" else word
+                 for before, word in zip(["", *words], words)]
+        words += AT_DATE
+    return words
+
+
+# A second that an update may take is the host's time in QEMU, and the host may be busy. Cases of
+# faults that cost a deadline have their own.
+PATIENT = "lu_deadline=10000"
+
+
 @dataclass
 class Case:
     """One run of `tools/molt run`, and what is expected of it."""
@@ -71,6 +119,7 @@ class Case:
     append: str = ""
     updates: int = None
     interval: int = None
+    resets: int = 0  # of the machine, by itself or by --reset-at
     extra: list = field(default_factory=list)  # more options
     timeout: int = 60
     fails: set = frozenset()  # keys of the failures that must be reported, exactly these
@@ -78,6 +127,10 @@ class Case:
     seconds: int = 5  # about how long it takes: long ones start first
     prepare: object = None  # function to call before; it raises RuntimeError if it cannot
     soak: bool = False  # only for `tests/run soak`
+
+    def __post_init__(self):
+        if self.engine != BOCHS and "end" in self.fails:
+            self.fails = self.fails | {"machine:failed"}  # QEMU says how molt has ended
 
     def __str__(self):
         firmware = "" if self.firmware == "bios" else "-" + self.firmware
@@ -92,13 +145,28 @@ class Case:
             words.append("--no-guests")
         for image in self.images:
             words += ["--image", image]
-        if self.append:
-            words += ["--append", self.append]
+        append = self.append
+        if self.engine == SVM and not re.search(r"\b(lu_deadline|fault)=", append):
+            append = f"{PATIENT} {append}".rstrip()
+        if append:
+            words += ["--append", append]
         if self.updates is not None:
             words += ["--updates", str(self.updates)]
         if self.interval is not None:
             words += ["--interval", str(self.interval)]
+        if self.resets:
+            words += ["--boots", str(1 + self.resets)]
         return words + self.extra
+
+
+def both(name, svm=None, exact=(), **common):
+    """The same case on both virtualizations: Bochs with VMX, QEMU's TCG with SVM. `svm`: what is
+    different there; `exact`: more checks for Bochs, whose TSC counts instructions."""
+    other = {"seconds": common.get("seconds", 5) // 2 + 2,
+             "timeout": common.get("timeout", 60) + 120}
+    on_bochs = {"checks": [*common.get("checks", ()), *exact]}
+    return [Case(name, BOCHS, **common | on_bochs),
+            Case(name, SVM, **common | other | (svm or {}))]
 
 
 @dataclass
@@ -136,7 +204,7 @@ def slot():
         yield
 
 
-def run_molt(options, name, limit=60, command="run"):
+def run_molt(options, name, limit=60, command="run", resets=0):
     """Runs `tools/molt run OPTIONS` in one of the slots, without a terminal."""
     os.makedirs(LOGS, exist_ok=True)
     serial = os.path.join(LOGS, name + ".log")
@@ -147,7 +215,7 @@ def run_molt(options, name, limit=60, command="run"):
             raise RuntimeError("the tests are ending")
         started = time.monotonic()
         with subprocess.Popen(
-            [MOLT, command, *options, "--serial", serial],
+            [MOLT, command, *engine_options(options), "--serial", serial],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -166,7 +234,7 @@ def run_molt(options, name, limit=60, command="run"):
     messages = messages.decode("utf-8", "replace")
     with open(os.path.join(LOGS, name + ".runner"), "w", encoding="utf-8") as file:
         file.write(messages)
-    log = Log.read(serial) if os.path.exists(serial) else Log()
+    log = Log.read(serial, resets) if os.path.exists(serial) else Log()
     return Run(name, child.returncode, output.decode("utf-8", "replace"), messages, log, seconds)
 
 
@@ -204,7 +272,7 @@ class Pool:
     def _run(case):
         if case.prepare:
             case.prepare()
-        return run_molt(case.options(), str(case), case.timeout)
+        return run_molt(case.options(), str(case), case.timeout, resets=case.resets)
 
     def result(self, case):
         return self._runs[str(case)].result()
@@ -255,18 +323,27 @@ def case_run(case, record_property):
     return run
 
 
+# QEMU waits until its UART's FIFO has room. That of Bochs drops what it has no room for; molt takes
+# a key each millisecond.
+BOCHS_PACE = 0.005
+
+
 class Terminal:
     """`tools/molt run` on a terminal of its own, typed into by a test."""
 
-    def __init__(self, child, name):
+    def __init__(self, child, name, pace):
         self.child = child
         self.name = name
+        self.pace = pace  # seconds between two keys
 
     def type(self, keys):
-        """Sends keys one by one: nobody types faster than a UART takes."""
+        """Sends keys, no faster than the machine takes them."""
+        if self.pace == 0:
+            self.child.send(keys)
+            return
         for key in keys:
             self.child.send(key)
-            time.sleep(0.02)
+            time.sleep(self.pace)
 
     def line(self, text):
         self.type(text + "\r")
@@ -304,7 +381,7 @@ def terminal(request):
         _slots.acquire()
         child = pexpect.spawn(
             MOLT,
-            ["run", *options, "--timeout", str(limit)],
+            ["run", *engine_options(options), "--timeout", str(limit)],
             cwd=ROOT,
             encoding="utf-8",
             codec_errors="replace",
@@ -314,7 +391,7 @@ def terminal(request):
         child.delaybeforesend = None
         child.logfile_read = open(os.path.join(LOGS, name + ".log"), "w", encoding="utf-8")
         open_now.append(child)
-        return Terminal(child, name)
+        return Terminal(child, name, BOCHS_PACE if BOCHS in options else 0)
 
     yield start
     for child in open_now:

@@ -4,12 +4,15 @@
 import re
 
 import pytest
+from conftest import SVM
 from test_cases import CONTROL, HELLO, WORKERS
 
 from moltlib.log import PHASES
 
-UPDATED = r"from=(\S+) to=(\S+) blackout=(\d+) " + " ".join(rf"{phase}=\d+" for phase in PHASES)
-PLACES = [("bochs", "bios"), ("tcg", "bios"), ("tcg", "uefi")]
+UPDATED = r"from=(\S+) to=(\S+) stream=\d+ blackout=(\d+) " + " ".join(
+    rf"{phase}=\d+" for phase in PHASES
+)
+PLACES = [("bochs", "bios"), (SVM, "uefi"), ("tcg", "bios")]
 
 
 @pytest.fixture(params=PLACES, ids=lambda place: "-".join(place))
@@ -74,15 +77,17 @@ def lives(molt, state):
     assert "hello" not in molt.child.before
     molt.line("memory")
     molt.expect(r"molt: memory: frames=\d+ .* sum ok")
+    molt.line("audit")
+    molt.expect(r"molt: audit: ok frames=\d+\r?\n")
 
 
 def test_console__commands__answer(molt, place):
     """In one go: every command, an update in the middle, both consoles, an orderly end."""
     engine, _ = place
-    runs = engine == "bochs"
+    runs = engine != "tcg"
     molt.line("help")
     for command in ("help", "domains", "exits", "stat", "pause", "resume", "destroy", "console",
-                    "memory", "update", "status", "quit"):
+                    "memory", "audit", "update", "status", "log", "reset", "quit"):
         molt.expect(rf"molt: {command} +\w")
     molt.line("nonsense")
     molt.expect('molt: "nonsense": unknown command')
@@ -95,6 +100,8 @@ def test_console__commands__answer(molt, place):
     molt.expect(r"molt: exits control total=[1-9]" if runs else "molt: exits control total=0")
     molt.line("memory")
     molt.expect(r"molt: memory: frames=\d+ .* sum ok")
+    molt.line("audit")
+    molt.expect(r"molt: audit: ok frames=\d+\r?\n")
     molt.line("status")
     before = molt.expect(r"molt: status: molt (\S+), .*, arena ([AB]) ")
     molt.expect(r"molt: status: updates=0 refused=0")

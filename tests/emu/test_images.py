@@ -10,7 +10,7 @@ import types
 import pexpect
 import pytest
 from conftest import LOGS, MOLT, ROOT, Symbols, built, slot
-from test_cases import CONTROL, WORKERS, images_take_turns, ticks_in_order
+from test_cases import CONTROL, CONTROL_BOTH, HELLO, WORKERS, images_take_turns, ticks_in_order
 
 from moltlib.detect import BOCHS, QEMU
 from moltlib.log import Log
@@ -65,7 +65,7 @@ def test_images__internal_structure__differs(name):
 
 def test_images__addresses_versions_and_build_ids__differ():
     first, second = (notes(built(image + ".elf")) for image in IMAGES)
-    assert set(first) == set(second) and len(first) == 2
+    assert set(first) == set(second) and len(first) == 3
     for key, value in first.items():
         assert value and value != second[key], key
     addresses = [Symbols(built(image + ".debug")).address("hv_main") for image in IMAGES]
@@ -139,3 +139,30 @@ def test_iso__plain_bochs__updates_under_guests(boot_image, tmp_path):
     images_take_turns(run)
     ticks_in_order(run)
     assert log.exit_code("control") == 0 and log.exit_code("worker1") == 0
+
+
+# --- on Bochs without GRUB ---
+
+
+def said(log):
+    """What molt says until guests run, but for times."""
+    end = next(n for n, text in enumerate(log.molt) if text.startswith("boot: "))
+    return [text.partition(" boot_tsc=")[0] for text in log.molt[:end]
+            if not text.startswith("wall clock: ")]
+
+
+def test_no_grub__says_what_it_says_with_grub():
+    """CPUs, memory, modules of a guest, words with marks that GRUB changes."""
+    words = ["run", "--engine", "bochs", "--cpus", "2", "--mem", "256M", "--timeout", "60",
+             "--updates", "1", "--append", r"""x="a'b\c" y=''"""]
+    for value in (CONTROL_BOTH + r""" z=\"'""", HELLO + ",cmdline=seconds=1"):
+        words += ["--guest", value]
+    logs = []
+    for name, more in (("bochs-grub", []), ("bochs-no-grub", ["--no-grub"])):
+        serial = os.path.join(LOGS, name + ".log")
+        with slot():
+            subprocess.run([MOLT, *words, "--serial", serial, *more], cwd=ROOT, timeout=120,
+                           stdout=subprocess.DEVNULL, check=True)
+        logs.append(Log.read(serial))
+    assert said(logs[0]) == said(logs[1])
+    assert len(said(logs[0])) >= 6 and all(len(log.ok) == 1 for log in logs)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 import test_linux
-from conftest import ROOT, built
+from conftest import BOCHS, ROOT, SVM, built
 
 from moltlib import options
 
@@ -90,8 +90,8 @@ class Shell:
         return value
 
 
-@pytest.fixture
-def shell(terminal):
+@pytest.fixture(params=[SVM, BOCHS])
+def shell(terminal, request):
     """Linux as control guest beside a worker, at its first prompt."""
     wrong = make_linux()
     if wrong:
@@ -100,10 +100,10 @@ def shell(terminal):
     def start(name, *more, guests=(WORKER,), mem="160M", files="control.cpio"):
         control = f"{built('linux/vmlinuz')},name=control,mem={mem},control,"
         control += f"module={built('linux/' + files)},cmdline={options.LINUX_CMDLINE}"
-        words = ["--engine", "bochs", "--append", "end=control focus=control", *more]
+        words = ["--engine", request.param, "--append", "end=control focus=control", *more]
         for guest in (control, *guests):
             words += ["--guest", guest]
-        child = terminal(words, name, limit=900)
+        child = terminal(words, f"{request.param}-{name}", limit=900)
         child.expect(r"moltctl help", BOOT_SECONDS)
         child.expect(re.escape(PROMPT), 60)
         child.line("stty cols 200")  # the shell wraps lines by itself
@@ -128,6 +128,34 @@ def check_figures(value):
     assert value["blackout_us"] > 0
 
 
+def audit(shell):
+    """Everybody agrees on whose each frame is."""
+    value, code = shell.json("moltctl audit")
+    assert code == 0 and value["ok"], value
+    assert value["frames"] > (100 << 20) >> 12 and value["mismatches"] == 0
+    assert value["mfn"] is None and value["text"] == ""
+
+
+def log(shell):
+    """The flight recorder after an update: lines and steps of both images, as text and JSON."""
+    lines, code = shell.run("moltctl log")
+    found = [re.fullmatch(r"(\d+) (\d+) (\d+\.\d{6}) (\d+) (line|more|step) (.*)", line)
+             for line in lines]
+    assert code == 0 and all(found), lines
+    assert [int(match[1]) for match in found] == list(range(1, len(found) + 1)), lines
+    steps = [match[6] for match in found if match[5] == "step"]
+    assert steps[0] == "old: stop" and steps[-1] == "new: commit 1", steps
+    assert any(match[6].startswith("update n=1 ok ") for match in found), lines
+    value, code = shell.json("moltctl log")
+    assert code == 0 and len(value) >= len(found)
+    for entry, match in zip(value, found):
+        assert [str(entry[key]) for key in ("number", "tsc", "cpu")] == list(match.group(1, 2, 4))
+        assert entry["us"] == int(match[3].replace(".", ""))
+        assert (entry["kind"], entry["text"]) == match.group(5, 6)
+    lines, code = shell.run("timeout 2 moltctl log -f >/tmp/log; wc -l </tmp/log")
+    assert code == 0 and int(lines[-1]) >= len(found), lines
+
+
 def test_moltctl__status_list_update__as_text_and_json(shell):
     """Updates from files in both directions, and refusals; every --json is JSON."""
     sh = shell("moltctl-update")
@@ -137,6 +165,9 @@ def test_moltctl__status_list_update__as_text_and_json(shell):
     assert code == 0 and status["running"]["version"] == "0.1.0"
     assert (status["updates"], status["refused"], status["last_update"]) == (0, 0, None)
     assert status["memory_bytes"] == 160 << 20 and status["domain"] == 1
+
+    lines, code = sh.run("moltctl audit")
+    assert code == 0 and re.fullmatch(r"\d+ frames, 0 mismatches", lines[0]), lines
 
     first, code = sh.json("moltctl list")
     assert code == 0
@@ -155,8 +186,10 @@ def test_moltctl__status_list_update__as_text_and_json(shell):
     assert sum(int(cycles) for _, cycles in phases) == blackout
 
     running = sh.json("moltctl status")[0]["running"]
+    log(sh)
     for number in range(2, 6):
         value = sh.update(IMAGES[(number + 1) % 2])
+        audit(sh)
         assert value["updates"] == number and value["from"] == running != value["to"]
         check_figures(value)
         running = value["to"]

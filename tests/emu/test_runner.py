@@ -20,6 +20,7 @@ from moltlib.verdict import Outcome, judge
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
+PHASES = "save=1 jump=2 boot=3 adopt=4 resume=5"
 GOOD = """\
 \x1b[2J\x1b[01;01HBdsDxe: loading Boot0001\r
 molt: domain control id=1 memory=32M extents=3 control cmdline=updates=2 reason=x\r
@@ -27,15 +28,15 @@ molt: domain worker id=2 memory=64M extents=3\r
 [worker] worker domain=2 pages=3 crc=0c11e3e5\r
 [worker] tick n=1 t=500 crc=ca4f7ec8\r
 molt: digest worker crc=12345678 pages=16384\r
-molt: update n=1 ok from=0.1/aaaa to=0.1/bbbb blackout=3000 save=1 jump=2 boot=3 adopt=4 resume=5\r
+molt: update n=1 ok from=0.1/aaaa to=0.1/bbbb stream=2 blackout=3000 {PHASES}\r
 [worker] PASS: memory: 12 checks\r
 [worker] SKIP: avx512: nothing to check here\r
 [worker] SUMMARY: 1 tests, 0 failures\r
-molt: update n=2 ok from=0.1/bbbb to=0.1/aaaa blackout=1000 save=1 jump=2 boot=3 adopt=4 resume=5\r
+molt: update n=2 ok from=0.1/bbbb to=0.1/aaaa stream=1 blackout=1000 {PHASES}\r
 molt: domain control exit=0\r
 molt: domain worker exit=0\r
 molt: end ok\r
-"""
+""".replace("{PHASES}", PHASES)
 
 
 def crc_line(text):
@@ -58,6 +59,7 @@ def test_log__good_run__everything_is_found():
     assert [update.n for update in log.ok] == [1, 2]
     first = log.updates[0]
     assert (first.source, first.target, first.blackout) == ("0.1/aaaa", "0.1/bbbb", 3000)
+    assert (first.stream, log.ok[1].stream) == (2, 1)
     assert first.phases == {"save": 1, "jump": 2, "boot": 3, "adopt": 4, "resume": 5}
     assert log.exit_code("worker") == 0 and log.exit_code("nobody") is None
     assert log.guests["worker"][-1] == "SUMMARY: 1 tests, 0 failures"
@@ -84,15 +86,19 @@ def test_log__guest_that_imitates_molt__is_a_guest():
     assert log.end is None and not log.updates and log.guests["evil"][0] == "molt: end ok"
 
 
-def test_log__refused_failed_stopped__reasons():
+def test_log__refused_back_stopped__reasons():
     log = Log(
         b'molt: update n=3 refused reason="arena too small: needs \\"9M\\""\n'
-        b'molt: update n=3 failed reason="new image: panic"\n'
+        b'molt: update n=3 back code=33 phase="adopt: stream" rip=0 blackout=7 '
+        b'reason="new: panic"\n'
         b'molt: update refused reason="no number"\n'
         b'molt: domain w-1 stopped reason="triple fault at rip=0x10"\n'
         b"molt: domain x stopped\n"
     )
-    assert [update.result for update in log.updates] == ["refused", "failed", "refused"]
+    assert [update.result for update in log.updates] == ["refused", "back", "refused"]
+    back = log.updates[1]
+    assert (back.code, back.phase, back.blackout) == (33, "adopt: stream", 7)
+    assert back.reason == "new: panic"
     assert log.updates[0].reason == 'arena too small: needs "9M"'
     assert log.updates[2].n is None
     assert [end.code for end in log.ends] == [None, None]
@@ -137,6 +143,28 @@ def test_log__bytes_that_are_no_text__survive():
     assert log.end == "ok"
 
 
+BANNER = "molt: molt 0.1.0/0123456789ab\r\n"
+RESET = GOOD[: GOOD.index("molt: update n=2")] + "molt: memory: free=1 sum o" + BANNER
+
+
+def test_log__resets__each_boot_by_itself():
+    log = Log(("noise\n" + BANNER + RESET + GOOD).encode(), resets=1)
+    first, second = log.boots
+    assert [update.n for update in log.ok] == [1, 1, 2]
+    assert [update.n for update in first.ok] == [1] and first.end is None
+    assert [update.n for update in second.ok] == [1, 2] and second.end == "ok"
+    assert first.lines[0] == "noise" and first.lines[-1] == "molt: memory: free=1 sum o"
+    assert not log.memory and not first.memory  # half a line says nothing
+    assert first.lines + second.lines == log.lines
+
+
+def test_log__banner_inside_a_line__is_no_boot_unless_resets_are_expected():
+    assert len(Log(("[l] " + BANNER + BANNER).encode()).boots) == 1
+    assert len(Log(("[l] " + BANNER + BANNER).encode(), resets=1).boots) == 2
+    assert len(Log((BANNER * 3).encode()).boots) == 3
+    assert [boot.lines for boot in Log().boots] == [[]]
+
+
 def test_fields__quotes_and_plain__both():
     assert fields('a=1 b="x y" c= d="q\\"r"') == {"a": "1", "b": "x y", "c": "", "d": 'q"r'}
 
@@ -164,7 +192,7 @@ BAD = [
     ("updates", GOOD, Outcome("ok"), 1, 1),
     ("updates", GOOD, Outcome("ok"), 0, 1),
     ("update:1", GOOD.replace("n=1 ok", "n=1 refused"), Outcome("ok"), None, 1),
-    ("update:2", GOOD.replace("n=2 ok", "n=2 failed"), Outcome("ok"), None, 1),
+    ("update:2", GOOD.replace("n=2 ok", "n=2 back"), Outcome("ok"), None, 1),
     ("domain:worker", GOOD.replace("worker exit=0", "worker exit=7"), Outcome("ok"), 2, 1),
     (
         "domain:worker",
@@ -189,7 +217,15 @@ BAD = [
         2,
         1,
     ),
+    (
+        "unfinished:worker",
+        GOOD.replace("molt: domain worker exit=0", "molt: end: domain worker still runs 20 ms"),
+        Outcome("ok"),
+        2,
+        1,
+    ),
     ("guest:worker", GOOD.replace("domain worker id", "domain other id"), Outcome("ok"), 2, 1),
+    ("audit", "molt: audit: MISMATCH n=1 mfn 0x7: a; b\n" + GOOD, Outcome("ok"), 2, 1),
     ("dropped", "molt: console: 3 lines dropped\n" + GOOD, Outcome("ok"), 2, 1),
     ("line:worker", GOOD.replace("t=500", "t=500 crc=00000000\r\n[worker] z"), Outcome("ok"), 2, 1),
 ]
@@ -207,6 +243,22 @@ def test_judge__each_way_to_fail__is_reported(key, text, outcome, updates, code)
     assert verdict.summary(log, result)[-1] == "verdict: FAILED"
 
 
+def test_judge__resets__each_boot_counts():
+    def judged(text, boots):
+        log = log_of(text)
+        log = Log("".join(line + "\n" for line in log.lines).encode(), resets=boots - 1)
+        return judge(log, Outcome("ok"), 2, ["control", "worker"], boots).keys
+
+    assert judged(BANNER + RESET + GOOD, 2) == set()
+    assert judged(BANNER + RESET + RESET + GOOD, 3) == set()
+    assert judged(BANNER + RESET + BANNER + GOOD, 1) == {"boots"}
+    assert judged(BANNER + RESET + GOOD, 3) == {"boots"}
+    assert judged(BANNER + RESET.replace("n=1 ok", "n=1 refused") + GOOD, 2) == {"update:1"}
+    assert judged(BANNER + RESET.replace("worker id", "other id") + GOOD, 2) == set()
+    assert judged(BANNER + RESET + GOOD.replace("worker id", "other id"), 2) == {"guest:worker"}
+    assert judged(BANNER + GOOD + RESET, 2) == {"updates", "end", "guest:control", "guest:worker"}
+
+
 def test_judge__empty_log__fails():
     assert judge(Log(), Outcome("ok")).code == 1
 
@@ -215,7 +267,7 @@ def test_summary__blackouts__median_and_max():
     log = log_of(GOOD)
     lines = verdict.summary(log, judge(log, Outcome("ok")))
     assert lines[0] == (
-        "updates: 2 ok, 0 refused, 0 failed; blackout median 2000, max 3000 cycles"
+        "updates: 2 ok, 0 refused, 0 back; blackout median 2000, max 3000 cycles"
     )
     assert lines[-1] == "verdict: ok"
 
@@ -337,13 +389,17 @@ def molt(*words, **more):
         ["run", "--engine", "bochs", "--firmware", "uefi"],
         ["run", "--iso", "/nonexistent"],
         ["run", "--mem", "lots"],
+        ["run", "--no-grub", "--no-guests", "--engine", "tcg"],
+        ["run", "--no-grub", "--no-guests", "--engine", "bochs", "--mem", "4G"],
+        ["run", "--no-grub", "--no-guests", "--engine", "bochs", "--append-again", "x"],
+        ["run", "--no-grub", "--no-guests", "--engine", "bochs", "--molt", MOLT],
         ["iso", "--molt", "/nonexistent", "-o", "/dev/null"],
         [],
     ],
 )
 def test_molt__wrong_usage__exit_code_2_and_a_message(words):
     done = molt(*words)
-    assert done.returncode == 2 and done.stderr
+    assert done.returncode == 2 and done.stderr and "Traceback" not in done.stderr
 
 
 def test_molt__help_and_engines__work():
@@ -401,8 +457,31 @@ def test_grub_cfg__special_characters__come_back(tmp_path):
 
 def test_grub_cfg__any_command_line__is_a_script(tmp_path):
     for cmdline in ("", WEIRD):
-        text, _ = iso.grub_cfg(boot_with(tmp_path, cmdline))
-        subprocess.run(["grub-script-check"], input=text, text=True, check=True)
+        for again in (None, "", WEIRD):
+            boot = boot_with(tmp_path, cmdline)
+            boot.append_again = again
+            text, _ = iso.grub_cfg(boot)
+            subprocess.run(["grub-script-check"], input=text, text=True, check=True)
+            lines = [line for line in text.splitlines() if line.startswith("multiboot2")]
+            assert grub_words(lines[-1])[2:] == cmdline.split()
+            assert again is None or grub_words(lines[0])[2:] == again.split()
+
+
+@pytest.mark.parametrize("text", ["", "1M", "1M-", "a-b", "1M-2M x", "1M-2M-3M", "1M -2M"])
+def test_grub_cfg__broken_memory__only_ranges(tmp_path, text):
+    boot = boot_with(tmp_path, "")
+    boot.broken = "1M-2M"
+    assert "\ncutmem 1M 2M\n" in iso.grub_cfg(boot)[0]
+    boot.broken = text
+    with pytest.raises(UsageError):
+        iso.grub_cfg(boot)
+
+
+def test_boot__words_after_a_reset__ask_for_updates_too():
+    args = ["iso", "-o", "x", "--updates", "3", "--append", "a=1", "--append-again", "b=2"]
+    boot = options.boot_from(options.parser().parse_args(args))
+    first, again = boot.append.split(), boot.append_again.split()
+    assert first[-1] == "a=1" and again[-1] == "b=2" and first[:-1] == again[:-1]
 
 
 def test_quote__newline__is_refused():
@@ -437,30 +516,36 @@ def host(tmp_path, flags="", nested=None, kvm=(False, set(), "no /dev/kvm"), mis
     )
 
 
+QEMU = "qemu-system-x86_64"
 VMX_OK = {"flags": "vmx", "nested": {"kvm_intel": "Y"}, "kvm": (True, {"vmx"}, "works")}
 SVM_OK = {"flags": "svm", "nested": {"kvm_amd": "1"}, "kvm": (True, {"svm"}, "works")}
 
 PICKS = [
     ("nested vmx", VMX_OK, "auto", "bios", "kvm"),
     ("nested vmx, uefi", VMX_OK, "auto", "uefi", "kvm"),
-    ("nested svm: molt cannot use it", SVM_OK, "auto", "bios", "bochs"),
-    ("nested svm, uefi", SVM_OK, "auto", "uefi", "tcg"),
+    ("nested svm", SVM_OK, "auto", "bios", "kvm"),
+    ("nested svm, uefi", SVM_OK, "auto", "uefi", "kvm"),
     ("nested svm, asked for", SVM_OK, "kvm", "bios", "kvm"),
-    ("no kvm", {}, "auto", "bios", "bochs"),
+    ("no kvm", {}, "auto", "bios", "tcg"),
+    ("no kvm, uefi", {}, "auto", "uefi", "tcg"),
     ("no kvm, asked for", {}, "kvm", "bios", None),
-    ("kvm without vmx and svm", {"kvm": (True, set(), "works")}, "auto", "bios", "bochs"),
+    ("kvm without vmx and svm", {"kvm": (True, set(), "works")}, "auto", "bios", "tcg"),
     ("the same, asked for", {"kvm": (True, set(), "works")}, "kvm", "bios", None),
-    ("nested=N", VMX_OK | {"nested": {"kvm_intel": "N"}}, "auto", "bios", "bochs"),
+    ("nested=N", VMX_OK | {"nested": {"kvm_intel": "N"}}, "auto", "bios", "tcg"),
     ("nested=0", SVM_OK | {"nested": {"kvm_amd": "0"}}, "kvm", "bios", None),
-    ("module not loaded", VMX_OK | {"nested": {}}, "auto", "bios", "bochs"),
-    ("cpuinfo without vmx", VMX_OK | {"flags": ""}, "auto", "bios", "bochs"),
-    ("kvm lies about vmx", VMX_OK | {"kvm": (True, set(), "works")}, "auto", "bios", "bochs"),
-    ("no qemu", VMX_OK | {"missing": ["qemu-system-x86_64"]}, "auto", "bios", "bochs"),
+    ("nested=0, auto", SVM_OK | {"nested": {"kvm_amd": "0"}}, "auto", "bios", "tcg"),
+    ("the other vendor's module", SVM_OK | {"nested": {"kvm_intel": "Y"}}, "auto", "bios", "tcg"),
+    ("module not loaded", VMX_OK | {"nested": {}}, "auto", "bios", "tcg"),
+    ("cpuinfo without vmx", VMX_OK | {"flags": ""}, "auto", "bios", "tcg"),
+    ("kvm lies about vmx", VMX_OK | {"kvm": (True, set(), "works")}, "auto", "bios", "tcg"),
+    ("no qemu", VMX_OK | {"missing": [QEMU]}, "auto", "bios", "bochs"),
+    ("no qemu, uefi", {"missing": [QEMU]}, "auto", "uefi", None),
     ("no bochs", {"missing": ["bochs"]}, "auto", "bios", "tcg"),
     ("no bochs, asked for", {"missing": ["bochs"]}, "bochs", "bios", None),
     ("bochs has no uefi", {}, "bochs", "uefi", None),
-    ("nothing", {"missing": ["bochs", "qemu-system-x86_64"]}, "auto", "bios", None),
+    ("nothing", {"missing": ["bochs", QEMU]}, "auto", "bios", None),
     ("tcg", {}, "tcg", "uefi", "tcg"),
+    ("bochs", VMX_OK, "bochs", "bios", "bochs"),
 ]
 
 
@@ -474,8 +559,14 @@ def test_pick(tmp_path, machine, wanted, firmware, expected):
 
 def test_describe__every_engine__is_named(tmp_path):
     text = "\n".join(detect.describe(host(tmp_path, **SVM_OK)))
-    for word in ("kvm", "tcg", "bochs", "auto with bios: bochs", "molt cannot use svm"):
+    for word in ("kvm", "tcg", "bochs", "auto with bios: kvm: works, svm is nested"):
         assert word in text
+
+
+def test_pick__auto__says_why_none_of_those_before_it(tmp_path):
+    machine = SVM_OK | {"nested": {"kvm_amd": "0"}}
+    _, why = detect.pick(detect.engines(host(tmp_path, **machine)), "auto", "bios")
+    assert "nested virtualization is off in kvm_amd" in why and "emulates SVM" in why
 
 
 def kvm_answer(*entries):
@@ -516,14 +607,20 @@ class FakeMachine(emulator.Emulator):
         return Outcome("ok" if self.process.returncode == 1 else "broken")
 
 
-def relay(script, timeout=10):
+    def reset(self):
+        os.write(self.console, b"again\n")
+
+
+def relay(script, timeout=10, boots=1, **resets):
     """(outcome, log, what was shown)"""
     machine = FakeMachine(script)
-    log = Log()
+    log = Log(resets=boots - 1)
     reader, writer = os.pipe()
     machine.start()
     try:
-        outcome = console.Relay(machine, log, None, timeout, False, writer).run()
+        button = console.Resets(machine, **resets) if resets else None
+        relayed = console.Relay(machine, log, None, timeout, False, writer, button)
+        outcome = relayed.run()
     finally:
         machine.close()
         os.close(writer)
@@ -551,6 +648,31 @@ def test_relay__silence_after_a_panic__is_given_up(monkeypatch):
     monkeypatch.setattr(console, "PANIC_PATIENCE", 0.5)
     outcome, log, _ = relay("echo 'molt: panic: no'; exec sleep 60")
     assert outcome.kind == "stuck" and judge(log, outcome).code == 1
+
+
+def test_relay__panic_before_an_expected_reset__is_waited_for(monkeypatch):
+    monkeypatch.setattr(console, "PANIC_PATIENCE", 0.5)
+    boot = "echo molt: molt 0.1.0/0123456789ab"
+    panic = "echo 'molt: panic: no'; sleep 1.5"
+    end = "sleep 1.5; echo molt: end ok; exit 1"
+    outcome, log, _ = relay(f"{boot}; {panic}; {boot}; {end}", boots=2)
+    assert outcome.kind == "ok" and [len(part.panics) for part in log.boots] == [1, 0]
+    outcome, log, _ = relay(f"{boot}; {panic}; {boot}; {panic}; exec sleep 60", boots=2)
+    assert outcome.kind == "stuck" and [len(part.panics) for part in log.boots] == [1, 1]
+
+
+def test_relay__resets__one_for_each_text_in_order():
+    boot = "echo molt: molt 0.1.0/0123456789ab"
+    script = f"echo x; {boot}; echo y; echo x; read a; echo y $a; {boot}; echo y; read a; echo $a"
+    lines = relay(script + "; exit 1", texts=["x", "y"])[1].lines
+    assert [line for line in lines if "molt" not in line] == [
+        "x", "y", "x", "y again", "y", "again"]
+
+
+def test_relay__reset_after_a_delay__comes_then():
+    script = "echo molt: molt 0.1.0/0123456789ab; date +%s%N; read x; date +%s%N; exit 1"
+    _, before, after = relay(script, texts=["0.1.0"], delay_ms=300)[1].lines
+    assert 0.25e9 < int(after) - int(before) < 5e9
 
 
 def test_relay__emulator_fails__is_broken():
@@ -581,6 +703,17 @@ def test_qemu_outcome(tmp_path, code, errors, kind):
     machine = emulator.Qemu(emulator.Machine("tcg", "x.iso"), str(tmp_path))
     machine.process = types.SimpleNamespace(returncode=code)
     assert machine.outcome().kind == kind
+
+
+@pytest.mark.parametrize("words, accelerator", [
+    ({"engine": "tcg", "cpus": 2}, "tcg,thread=single"),
+    ({"engine": "tcg", "cpus": 1}, "tcg"),
+    ({"engine": "tcg", "cpus": 2, "no_vmx": True}, "tcg"),
+    ({"engine": "kvm", "cpus": 2}, "kvm"),
+])
+def test_qemu_command__several_cpus_with_svm__one_thread(tmp_path, words, accelerator):
+    command = emulator.qemu_command(emulator.Machine(iso="x.iso", **words), str(tmp_path), [])
+    assert command[command.index("-accel") + 1] == accelerator
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ code=('*.c' '*.h' '*.asm' '*.inc' linker.ld)
 check() {
     heads '/* SPDX-License-Identifier: Apache-2.0 */' '/*' '^\* [A-Za-z0-9]' '*.c' '*.h' linker.ld
     heads '; SPDX-License-Identifier: Apache-2.0' ';' '^; [A-Za-z0-9]' '*.asm' '*.inc'
-    scripts '*.py' '*.sh' '*.mk' Makefile tools/molt tools/deps tools/bench \
+    scripts '*.py' '*.sh' '*.mk' Makefile tools/molt tools/deps tools/bench tools/seal \
         tools/linux/fetch tools/linux/initramfs tools/linux/init tests/run tests/style/run .ci/run
 
     find_bad 'not ASCII' '[^\x00-\x7f]'

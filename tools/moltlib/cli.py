@@ -3,13 +3,14 @@
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import sys
 import tempfile
 import time
 
-from moltlib import console, debug, detect, emulator, iso, options
+from moltlib import console, debug, detect, emulator, iso, multiboot, options, timeline
 from moltlib.log import Log
 from moltlib.options import UsageError
 from moltlib.verdict import EXIT_USAGE, judge, summary
@@ -56,15 +57,19 @@ def make_machine(args, workdir):
     if not name:
         raise UsageError(f"no engine: {why}")
     image = args.iso and os.path.abspath(args.iso)
+    hard_disk = None
     guests = []
     if not image:
         image = os.path.join(workdir, "molt.iso")
         boot = options.boot_from(args)
-        runs = name != "tcg" and not args.no_vmx
+        runs = not args.no_vmx
         if args.updates is not None and runs and not any(guest.control for guest in boot.guests):
             raise UsageError("--updates needs a guest with ,control to make them")
         guests = [guest.name for guest in boot.guests]
-        iso.build(boot, image, workdir, args.firmware)
+        if args.no_grub:
+            hard_disk = make_disk(args, boot, name, mem, workdir)
+        else:
+            iso.build(boot, image, workdir, args.firmware)
     say(f"engine {name}: {why}")
     machine = emulator.Machine(
         engine=name,
@@ -74,6 +79,7 @@ def make_machine(args, workdir):
         mem_bytes=mem,
         cpu_model=args.cpu_model or "",
         no_vmx=args.no_vmx,
+        disk=hard_disk,
         realtime=args.realtime,
         qemu_args=args.qemu_arg,
         bochsrc=args.bochsrc,
@@ -81,7 +87,22 @@ def make_machine(args, workdir):
     return machine, guests
 
 
+def make_disk(args, boot, engine, mem, workdir):
+    """(path, cylinders) of a hard disk that does without GRUB."""
+    if engine != "bochs" or mem > multiboot.MEM_MAX or boot.append_again is not None:
+        raise UsageError("--no-grub: on Bochs only, up to 3 GiB, without --append-again")
+    path = os.path.join(workdir, "molt.disk")
+    return path, multiboot.build(boot, path, mem)
+
+
+def cpu_seconds():
+    """What this process and its children took, the emulator above all."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
 def run(args):
+    args.boots = args.boots or 1 + len(args.reset_at)
     terminal = console.interactive()
     timeout = args.timeout
     if timeout is None:
@@ -90,24 +111,45 @@ def run(args):
         workdir = stack.enter_context(work_directory(args.keep))
         serial = stack.enter_context(open(args.serial, "wb")) if args.serial else None
         machine, guests = make_machine(args, workdir)
+        machine.resets = args.boots > 1
+        if args.reset_at and machine.engine == "bochs":
+            raise UsageError("--reset-at: Bochs cannot be reset from outside")
         say(f"{machine.firmware}, {machine.cpus} CPU, {machine.mem_mib} MiB")
         if terminal:
             say("Ctrl-] quits, Ctrl-A is molt's own escape key")
-        log = Log()
+        log = Log(resets=args.boots - 1)
         started = time.monotonic()
         child = emulator.create(machine, workdir)
         stack.callback(child.close)
         child.start()
         if terminal:
             stack.enter_context(console.raw_terminal())
-        outcome = console.Relay(child, log, serial, timeout, terminal).run()
+        resets = console.Resets(child, args.reset_at, args.reset_delay)
+        outcome = console.Relay(child, log, serial, timeout, terminal, resets=resets).run()
     if not log.complete:
         print(flush=True)
-    verdict = judge(log, outcome, args.updates, guests)
-    say(f"{machine.engine}: {time.monotonic() - started:.1f} s")
+    verdict = judge(log, outcome, args.updates, guests, args.boots)
+    say(f"{machine.engine}: {time.monotonic() - started:.1f} s, {cpu_seconds():.1f} s of CPU")
     for line in summary(log, verdict):
         say(line)
+    if args.timeline:
+        draw_timeline(log, args.timeline)
     return verdict.code
+
+
+def draw_timeline(log, path):
+    """What a run leaves: whether there is something to draw is not what is judged."""
+    try:
+        say(f"timeline: {timeline.write(log, path)} updates in {path}")
+    except UsageError as error:
+        say(f"timeline: {error}")
+
+
+def make_timeline(args):
+    log = timeline.read(args.log)
+    drawn = timeline.write(log, args.output, args.update, args.unit)
+    say(f"{args.output}: {drawn} of {len(log.updates)} updates")
+    return 0
 
 
 def make_iso(args):
@@ -128,7 +170,8 @@ def engines(_args):
     return 0
 
 
-COMMANDS = {"run": run, "iso": make_iso, "debug": run_debug, "engines": engines}
+COMMANDS = {"run": run, "iso": make_iso, "debug": run_debug, "engines": engines,
+            "timeline": make_timeline}
 
 
 def main(argv):

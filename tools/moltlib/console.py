@@ -13,6 +13,7 @@ from moltlib.verdict import Outcome
 
 QUIT_KEY = 0x1D  # Ctrl-]
 PANIC_PATIENCE = 10.0  # seconds of silence after a panic before the run is given up
+_WAIT = 0.2  # seconds until the next look at the time
 _CHUNK = 1024  # what may be written at once to something that select() calls writable
 _BACKLOG = 1 << 16  # stop reading from the machine while so much waits to be shown
 
@@ -40,16 +41,54 @@ def raw_terminal():
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
+class Resets:
+    """Presses the reset button when the console says what was asked for, once in each boot."""
+
+    def __init__(self, emulator, texts, delay_ms=0):
+        self._emulator = emulator
+        self._texts = list(texts)
+        self._delay = delay_ms / 1000
+        self._pressed = 0
+        self._seen = 0  # lines of the log
+        self._due = None
+
+    def step(self, log):
+        """Looks at what is new, and resets when it is time; returns how long to wait for more."""
+        if self._due is None and self._pressed < len(self._texts):
+            self._look(log)
+        if self._due is None:
+            return _WAIT
+        left = self._due - time.monotonic()
+        if left <= 0:
+            self._due = None
+            self._pressed += 1
+            self._emulator.reset()
+        return min(max(left, 0), _WAIT)
+
+    def _look(self, log):
+        if len(log.starts) <= self._pressed:
+            return  # what still comes is of the boot before
+        self._seen = max(self._seen, log.starts[self._pressed])
+        for line in log.lines[self._seen :]:
+            self._seen += 1
+            if self._texts[self._pressed] in line:
+                self._due = time.monotonic() + self._delay
+                return
+
+
 class Relay:
     """Moves bytes between the machine, the terminal, the log and a file until the machine ends."""
 
-    def __init__(self, emulator, log, serial=None, timeout=0, terminal=False, output=None):
+    def __init__(
+        self, emulator, log, serial=None, timeout=0, terminal=False, output=None, resets=None
+    ):
         self.emulator = emulator
         self.log = log
         self.serial = serial  # binary file or None
         self.terminal = terminal
         self.output = sys.stdout.fileno() if output is None else output
         self.timeout = timeout
+        self.resets = resets or Resets(emulator, ())
         self.started = time.monotonic()
         self.spoke = self.started  # when the machine last printed something
         self._shown = b""  # waits to be written to the output
@@ -82,7 +121,8 @@ class Relay:
             writers.append(self.output)
         if self._typed:
             writers.append(emulator.console)
-        readable, writable, _ = select.select(readers, writers, [], 0.2)
+        wait = self.resets.step(self.log)
+        readable, writable, _ = select.select(readers, writers, [], wait)
         if self.output in writable:
             self._show()
         if emulator.console in writable:
@@ -136,7 +176,7 @@ class Relay:
             last = self.log.last
             seen = f"last seen, {silent:.1f} s before: {last}" if last else "nothing was printed"
             return Outcome("timeout", f"time limit of {self.timeout:g} s reached; {seen}")
-        if self.log.panics and not self.terminal and now - self.spoke > PANIC_PATIENCE:
+        if self.log.panicked and not self.terminal and now - self.spoke > PANIC_PATIENCE:
             return Outcome("stuck", f"nothing for {PANIC_PATIENCE:g} s after a panic")
         return None
 

@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 
 # Virtualization that molt can use for its guests.
-BACKENDS = ("vmx",)
+BACKENDS = ("vmx", "svm")
 
 KVM_GET_API_VERSION = 0xAE00
 KVM_GET_SUPPORTED_CPUID = 0xC008AE05  # _IOWR(0xae, 0x05, struct kvm_cpuid2)
@@ -143,19 +143,13 @@ def pick(found, wanted, firmware):
             return None, "Bochs has no UEFI: use --engine tcg"
         return wanted, "asked for; " + engine.text
     refused = []
-    for name in ("kvm", "bochs"):
+    for name in ("kvm", "tcg", "bochs"):
         engine = found[name]
         if engine.runs_guests and not (name == "bochs" and firmware == "uefi"):
             return name, "; ".join(refused + [engine.text])
-        text = engine.text
-        if engine.installed and name == "bochs":
-            text = "no UEFI"
-        elif engine.virtualization and not engine.runs_guests:
-            text += f", but molt cannot use {engine.virtualization}"
+        text = "no UEFI" if engine.runs_guests else engine.text
         refused.append(f"not {name}: {text}")
-    if found["tcg"].installed:
-        return "tcg", "; ".join(refused + ["so molt boots, but its guests do not run"])
-    return None, "; ".join(refused + [f"not tcg: {found['tcg'].text}"])
+    return None, "; ".join(refused)
 
 
 def describe(host=None):

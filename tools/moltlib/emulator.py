@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import termios
 import tty
 from dataclasses import dataclass, field
 
@@ -25,22 +26,25 @@ OVMF_VARS = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 BOCHS_SHARE = "/usr/share/bochs"
 BOCHS_PLUGINS = "/usr/lib/x86_64-linux-gnu/bochs/plugins"
 BOCHS_CPU = "corei7_skylake_x"
-BOCHS_CPU_NO_VMX = "ryzen"
+BOCHS_CPU_NO_VMX = "p4_prescott_celeron_336"  # nor SVM
 BOCHS_IPS = 50000000
 BOCHS_QUANTUM = 32  # instructions of a CPU before the next one's turn: as many as it allows
 BOCHS_DATE = 1577836800
+BOCHS_HEADS, BOCHS_PER_TRACK = 16, 63  # of a hard disk: whole cylinders only
 
 
 @dataclass
 class Machine:
     engine: str
-    iso: str
+    iso: str  # "" with QEMU: what qemu_args say
     firmware: str = "bios"
     cpus: int = 1
     mem_bytes: int = 512 * _MIB
     cpu_model: str = ""
     no_vmx: bool = False
     realtime: bool = False
+    resets: bool = False  # a reset does not end the run
+    disk: tuple = None  # Bochs: path and cylinders of a hard disk to boot, and not a CD
     qemu_args: list = field(default_factory=list)
     bochsrc: list = field(default_factory=list)
 
@@ -58,6 +62,15 @@ def spawn(command, **options):
     return subprocess.Popen(command, preexec_fn=_die_with_parent, **options)
 
 
+def _accelerator(machine):
+    """-accel. QEMU 7.2 loads the x87 registers of any CPU (XRSTOR) with a write to the first one's
+    SVM state, unlocked: with a thread for each CPU, one on its way into or out of a guest now and
+    then has nested paging on in the host, or off in the guest."""
+    if machine.engine == "tcg" and machine.cpus > 1 and not machine.no_vmx:
+        return "tcg,thread=single"
+    return machine.engine
+
+
 def qemu_command(machine, workdir, console):
     """QEMU's command line. console: arguments that say where COM1 goes."""
     if machine.engine == "kvm":
@@ -68,14 +81,17 @@ def qemu_command(machine, workdir, console):
             cpu += ",phys-bits=46"
     if machine.no_vmx:
         cpu += ",-vmx,-svm" if machine.engine == "kvm" else ",-svm"
-    command = [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-    command += ["-accel", machine.engine, "-cpu", cpu, "-smp", str(machine.cpus)]
+    command = [QEMU, "-nodefaults", "-no-user-config", "-display", "none"]
+    if not machine.resets:
+        command.append("-no-reboot")
+    command += ["-accel", _accelerator(machine), "-cpu", cpu, "-smp", str(machine.cpus)]
     command += ["-M", "q35,memory-backend=ram", "-m", f"{machine.mem_mib}M"]
     command += ["-object", f"memory-backend-ram,id=ram,size={machine.mem_mib}M,reserve=off"]
     command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
-    drive = "if=none,id=cd,media=cdrom,readonly=on,format=raw"
-    command += ["-drive", f"{drive},file={_comma(machine.iso)}"]
-    command += ["-device", "ide-cd,bus=ide.0,drive=cd,bootindex=0"]
+    if machine.iso:
+        drive = "if=none,id=cd,media=cdrom,readonly=on,format=raw"
+        command += ["-drive", f"{drive},file={_comma(machine.iso)}"]
+        command += ["-device", "ide-cd,bus=ide.0,drive=cd,bootindex=0"]
     if machine.firmware == "uefi":
         if not os.path.isfile(OVMF_CODE) or not os.path.isfile(OVMF_VARS):
             raise UsageError(f"{OVMF_CODE} is missing: run tools/deps")
@@ -90,6 +106,14 @@ def _comma(path):
     return path.replace(",", ",,")
 
 
+def _bochs_drive(machine):
+    if not machine.disk:
+        return f'ata0-master: type=cdrom, path="{machine.iso}", status=inserted', "boot: cdrom"
+    path, cylinders = machine.disk
+    geometry = f"cylinders={cylinders}, heads={BOCHS_HEADS}, spt={BOCHS_PER_TRACK}"
+    return f'ata0-master: type=disk, mode=flat, path="{path}", {geometry}', "boot: disk"
+
+
 def bochs_config(machine, workdir, com1, display):
     """Text of a bochsrc."""
     model = machine.cpu_model or (BOCHS_CPU_NO_VMX if machine.no_vmx else BOCHS_CPU)
@@ -97,12 +121,12 @@ def bochs_config(machine, workdir, com1, display):
     host = min(machine.mem_mib, 2048, _available_mib() * 3 // 4)
     lines = [
         f"display_library: {display}",
-        f"romimage: file={BOCHS_SHARE}/BIOS-bochs-latest",
+        # No wait for a key: of several CPUs, idle ones cost as much as busy ones.
+        f"romimage: file={BOCHS_SHARE}/BIOS-bochs-latest, options=fastboot",
         f"vgaromimage: file={BOCHS_SHARE}/VGABIOS-lgpl-latest",
         f"memory: guest={machine.mem_mib}, host={host}",
         "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
-        f'ata0-master: type=cdrom, path="{machine.iso}", status=inserted',
-        "boot: cdrom",
+        *_bochs_drive(machine),
         f"com1: enabled=1, {com1}",
         f"cpu: model={model}, count={machine.cpus}, ips={BOCHS_IPS}, quantum={BOCHS_QUANTUM}, "
         "reset_on_triple_fault=0",
@@ -147,6 +171,10 @@ class Emulator:
         """An Outcome, once the process has ended."""
         raise NotImplementedError
 
+    def reset(self):
+        """The reset button."""
+        raise NotImplementedError
+
     def stop(self):
         """Ends this emulator, and only this one."""
         if self.process and self.process.poll() is None:
@@ -178,32 +206,46 @@ class Emulator:
         return "\n".join(line for line in lines if line.strip() and "warning: " not in line)
 
 
+def qemu_outcome(code, errors):
+    """How a QEMU with an isa-debug-exit ended; errors: what it had to say itself."""
+    if code == 1 and errors:
+        return Outcome("broken", f"QEMU: {errors.splitlines()[-1]}")
+    if code == 1:
+        return Outcome("ok")
+    if code == 0:
+        return Outcome("reset", "triple fault, reset or power-off")
+    if code > 0 and code & 1 and not errors:
+        return Outcome("failed", f"the machine was ended with code {code >> 1}")
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return Outcome("broken", f"QEMU ended with {how}: {errors or 'no message'}")
+
+
 class Qemu(Emulator):
     def start(self):
         ours, theirs = socket.socketpair()
+        self._monitor, monitor = socket.socketpair()
+        self._open.append(self._monitor)
         console = ["-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1"]
         command = qemu_command(self.machine, self.workdir, console)
+        command += ["-chardev", f"socket,id=qmp,fd={monitor.fileno()}"]
+        command += ["-mon", "chardev=qmp,mode=control"]
         with open(os.path.join(self.workdir, "emulator.err"), "wb") as errors:
             # A group of its own: Ctrl-C in the terminal is for the runner to handle.
             self.process = spawn(
-                command, stdin=theirs, stdout=theirs, stderr=errors, start_new_session=True
+                command, stdin=theirs, stdout=theirs, stderr=errors, start_new_session=True,
+                pass_fds=[monitor.fileno()],
             )
         theirs.close()
+        monitor.close()
         self._open.append(ours)
         self.console = ours.fileno()
 
+    def reset(self):
+        # Nothing of what QEMU answers matters: a reset that did not come shows in the console.
+        self._monitor.sendall(b'{"execute": "qmp_capabilities"}\n{"execute": "system_reset"}\n')
+
     def outcome(self):
-        code = self.process.returncode
-        if code == 1 and self._errors():
-            return Outcome("broken", f"QEMU: {self._errors().splitlines()[-1]}")
-        if code == 1:
-            return Outcome("ok")
-        if code == 0:
-            return Outcome("reset", "triple fault, reset or power-off")
-        if code > 0 and code & 1 and not self._errors():
-            return Outcome("failed", f"the machine was ended with code {code >> 1}")
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return Outcome("broken", f"QEMU ended with {how}: {self._errors() or 'no message'}")
+        return qemu_outcome(self.process.returncode, self._errors())
 
 
 class Bochs(Emulator):
@@ -234,6 +276,23 @@ class Bochs(Emulator):
             self._connect(listener)
         else:
             self.console = pty_ours
+        self._find_screen()
+
+    def _find_screen(self):
+        """Bochs's text display opens a terminal of its own and, after some minutes of drawing the
+        cursor there, waits for ever for somebody to read it."""
+        for entry in os.listdir(f"/proc/{self.process.pid}/fd"):
+            with contextlib.suppress(OSError, termios.error):
+                if not os.readlink(f"/proc/{self.process.pid}/fd/{entry}").endswith("ptmx"):
+                    continue
+                with open(f"/proc/{self.process.pid}/fdinfo/{entry}", encoding="ascii") as file:
+                    index = re.search(r"^tty-index:\s*(\d+)", file.read(), re.MULTILINE)
+                if index:
+                    screen = os.open(f"/dev/pts/{index.group(1)}",
+                                     os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+                    self._open.append(os.fdopen(screen, "rb", buffering=0))
+                    tty.setraw(screen)
+                    self.screens.append(screen)
 
     def _com1(self):
         """(listening socket or None, pty master or -1, bochsrc text)

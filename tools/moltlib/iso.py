@@ -11,10 +11,12 @@ from moltlib.options import UsageError
 GRUB_DIR = {"bios": "/usr/lib/grub/i386-pc", "uefi": "/usr/lib/grub/x86_64-efi"}
 # Only what our grub.cfg needs, and the part_* that grub-mkrescue's own start script loads.
 GRUB_MODULES = {
-    "bios": "multiboot2 normal iso9660 boot echo test serial iorw",
-    "uefi": "multiboot2 normal iso9660 boot echo test serial iorw part_acorn part_amiga part_apple"
-    " part_bsd part_dfly part_dvh part_gpt part_msdos part_plan part_sun part_sunpc",
+    "bios": "multiboot2 normal iso9660 boot echo test serial iorw mmap",
+    "uefi": "multiboot2 normal iso9660 boot echo test serial iorw mmap part_acorn part_amiga"
+    " part_apple part_bsd part_dfly part_dvh part_gpt part_msdos part_plan part_sun part_sunpc",
 }
+_CMOS_BYTE = "0x70"
+_CMOS_SEEN = "5a"
 _EPOCH = 1577836800  # the date of our files: only what grub-mkrescue adds differs between builds
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
@@ -38,31 +40,61 @@ def words(text):
     return " ".join(quote(word) for word in text.split())
 
 
+def _broken(text):
+    """GRUB passes over this memory, and says so in the map that it hands on."""
+    start, dash, end = text.partition("-")
+    if not (dash and all(re.fullmatch(r"\d+[KMG]?", word) for word in (start, end))):
+        raise UsageError(f"{text!r} is no range of memory such as 1M-2M")
+    return f"cutmem {start} {end}"
+
+
+def _molt_command(append):
+    return f"multiboot2 /boot/molt.elf {words(append)}".rstrip()
+
+
+def _again(boot):
+    """A function that loads molt with other words once the machine has been reset: the clock
+    chip's memory, which is 0 in a new emulator, says so."""
+    return [
+        f"outb 0x70 {_CMOS_BYTE}",
+        "inb -v seen 0x71",
+        f"outb 0x70 {_CMOS_BYTE}",
+        f"outb 0x71 0x{_CMOS_SEEN}",
+        "function load_molt {",
+        f'if [ "$seen" = {_CMOS_SEEN} ]; then',
+        _molt_command(boot.append_again),
+        "else",
+        _molt_command(boot.append),
+        "fi",
+        "}",
+    ]
+
+
+def modules(boot):
+    """(short name, file, string) of each module of a Boot, in molt's order."""
+    for index, guest in enumerate(boot.guests):
+        control = " control" if guest.control else ""
+        yield (f"g{index}.elf", guest.path, f"guest name={guest.name} mem={guest.mem}"
+               f" vcpus={guest.vcpus}{control} cmdline={guest.cmdline}")
+        for number, path in enumerate(guest.modules):
+            text = f"module of={guest.name} cmdline={os.path.basename(path)}"
+            yield f"m{index}-{number}", path, text
+    for index, path in enumerate(boot.images):
+        yield f"i{index}.elf", path, f"image name={os.path.basename(path)}"
+
+
 def grub_cfg(boot):
     """(text of grub.cfg, {name in /boot: file})"""
     files = {"molt.elf": boot.molt}
-    commands = [f"multiboot2 /boot/molt.elf {words(boot.append)}".rstrip()]
-
-    def module(name, path, text):
+    commands = [_molt_command(boot.append) if boot.append_again is None else "load_molt"]
+    for name, path, text in modules(boot):
         files[name] = path
         commands.append(f"module2 /boot/{name} {words(text)}")
 
-    for index, guest in enumerate(boot.guests):
-        control = " control" if guest.control else ""
-        module(
-            f"g{index}.elf",
-            guest.path,
-            f"guest name={guest.name} mem={guest.mem} vcpus={guest.vcpus}{control}"
-            f" cmdline={guest.cmdline}",
-        )
-        for number, path in enumerate(guest.modules):
-            name = os.path.basename(path)
-            module(f"m{index}-{number}", path, f"module of={guest.name} cmdline={name}")
-    for index, path in enumerate(boot.images):
-        module(f"i{index}.elf", path, f"image name={os.path.basename(path)}")
-
     # boot comes back only if something failed. Then say it where it is seen, and end the machine.
     lines = ["set timeout=0"]
+    lines += [] if boot.broken is None else [_broken(boot.broken)]
+    lines += [] if boot.append_again is None else _again(boot)
     lines += [f"if {command}; then" for command in commands]
     lines += ["boot"] + ["fi"] * len(commands)
     lines += [
@@ -102,17 +134,23 @@ def build(boot, output, workdir, firmware):
     _run(command + [tree], os.path.join(workdir, "grub-mkrescue.log"))
 
 
-def build_linux(kernel, initramfs, cmdline, output, workdir):
-    """Writes a boot image without molt: GRUB starts a Linux kernel. BIOS only."""
+def build_payload(payload, cmdline, output, workdir):
+    """Writes a boot image without molt: GRUB starts a multiboot1 payload. BIOS only."""
+    commands = [f"multiboot /boot/payload {words(cmdline)}".rstrip()]
+    build_plain("multiboot", commands, {"payload": payload}, output, workdir)
+
+
+def build_plain(loader, commands, files, output, workdir):
+    """Writes a boot image without molt: GRUB gets these commands, with files {name in /boot: path}
+    and the module that has its loader. BIOS only."""
     tree = os.path.join(workdir, "iso")
     os.makedirs(os.path.join(tree, "boot", "grub"))
-    shutil.copyfile(kernel, os.path.join(tree, "boot", "vmlinuz"))
-    shutil.copyfile(initramfs, os.path.join(tree, "boot", "initramfs"))
-    lines = ["set timeout=0", f"linux /boot/vmlinuz {words(cmdline)}", "initrd /boot/initramfs"]
+    for name, path in files.items():
+        shutil.copyfile(path, os.path.join(tree, "boot", name))
     with open(os.path.join(tree, "boot", "grub", "grub.cfg"), "w", encoding="utf-8") as file:
-        file.write("\n".join(lines + ["boot"]) + "\n")
+        file.write("\n".join(["set timeout=0", *commands, "boot"]) + "\n")
     command = ["grub-mkrescue", "-o", output, "--fonts=", "--themes=", "--locales="]
-    command += ["--install-modules=linux normal iso9660 boot", "-d", GRUB_DIR["bios"]]
+    command += [f"--install-modules={loader} normal iso9660 boot", "-d", GRUB_DIR["bios"]]
     _run(command + [tree], os.path.join(workdir, "grub-mkrescue.log"))
 
 

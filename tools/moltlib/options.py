@@ -119,6 +119,8 @@ class Boot:
     append: str = ""
     guests: list = field(default_factory=list)
     images: list = field(default_factory=list)
+    append_again: str = None  # instead of `append`, once the machine has been reset
+    broken: str = None  # FROM-TO: memory that the boot loader shall not use
 
     def files(self):
         yield self.molt
@@ -144,17 +146,26 @@ def boot_from(args):
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"two guests are called {name!r}: give them names with ,name=")
-    boot = Boot(args.molt, append, guests, list(args.image or (MOLT, MOLT_NEXT)))
+    images = list(args.image or (MOLT, MOLT_NEXT))
+    boot = Boot(args.molt, append, guests, images, args.append_again, args.broken_memory)
+    if getattr(args, "timeline", None):
+        add_words(boot, ["timeline"])
     if args.updates is not None:
         add_updates(boot, args.updates, args.interval)
     check_files(boot)
     return boot
 
 
+def add_words(boot, words):
+    """Puts words in front of molt's others."""
+    boot.append = " ".join(words + boot.append.split())
+    if boot.append_again is not None:
+        boot.append_again = " ".join(words + boot.append_again.split())
+
+
 def add_updates(boot, count, interval):
     """Asks for `count` updates: the control domain makes them, or molt itself where none runs."""
-    words = ["end=control", f"autoupdate={count},{interval}"]
-    boot.append = " ".join(words + boot.append.split())
+    add_words(boot, ["end=control", f"autoupdate={count},{interval}"])
     for guest in boot.guests:
         if guest.control:
             words = [f"updates={count}", f"interval={interval}"]
@@ -204,7 +215,16 @@ def parser():
         help=f"time limit in seconds, 0: none (default: 0 on a terminal, else {DEFAULT_TIMEOUT})",
     )
     run.add_argument("--serial", metavar="FILE", help="write the console to FILE as well")
+    run.add_argument("--timeline", metavar="FILE.svg",
+                     help="give molt the word timeline, and draw the run's updates to FILE.svg")
     run.add_argument("--keep", metavar="DIR", help="keep the temporary files in DIR")
+    run.add_argument("--boots", type=_positive, metavar="N",
+                     help="the machine resets itself: it must come up N times")
+    run.add_argument("--reset-at", action="append", default=[], metavar="TEXT",
+                     help="press the reset button when a line with TEXT appears (QEMU); repeat for "
+                     "more, in this order")
+    run.add_argument("--reset-delay", type=_count, default=0, metavar="MS",
+                     help="so long after that line (%(default)s)")
 
     iso = commands.add_parser("iso", help="write a boot image only")
     _boot_options(iso)
@@ -228,6 +248,22 @@ def parser():
                        help="pass ARG on to gdb, or a command to Bochs's debugger")
     debug.add_argument("--keep", metavar="DIR", help="keep the temporary files in DIR")
 
+    timeline = commands.add_parser(
+        "timeline",
+        help="draw the updates of a run",
+        description="Draws the updates of a console log, one panel each: phases on both images, "
+        "what each CPU did, each vCPU's blackout. The log is of a molt with the word timeline on "
+        "its command line (tools/molt run --append timeline --serial LOG); without the word there "
+        "are only phases. Exit code 2: nothing can be drawn.",
+    )
+    timeline.add_argument("log", metavar="LOG")
+    timeline.add_argument("-o", "--output", metavar="FILE.svg", required=True)
+    timeline.add_argument("--update", type=_positive, action="append", default=[], metavar="N",
+                          help="only the update with this number; repeat for more")
+    timeline.add_argument("--unit", choices=("auto", "us", "cycles"), default="auto",
+                          help="of lengths and axis: time, where the log tells the TSC's frequency "
+                          "(auto), always time, or TSC cycles")
+
     commands.add_parser("engines", help="what each engine can do here, and what auto picks")
     return top
 
@@ -246,6 +282,10 @@ def _boot_options(command):
     add("--image", action="append", default=[], metavar="FILE",
         help="an image to update to; repeat for more (default: both molts in build/)")
     add("--append", metavar="TEXT", help="words to add to molt's command line")
+    add("--broken-memory", metavar="FROM-TO",
+        help="GRUB leaves this memory alone (on UEFI) and reports it as broken: 1M-2M")
+    add("--append-again", metavar="TEXT",
+        help="instead of these, from the first reset of the machine on")
     add("--updates", type=_count, metavar="N",
         help="let the control guest make N updates, then end; exactly N must succeed")
     add("--interval", type=_count, default=DEFAULT_INTERVAL_MS, metavar="MS",
@@ -260,6 +300,8 @@ def _machine_options(command):
     add("--mem", default=DEFAULT_MEM, metavar="512M")
     add("--iso", metavar="FILE", help="boot this image instead of building one")
     add("--cpu-model", metavar="MODEL", help="the engine's name of the CPU to emulate")
+    add("--no-grub", action="store_true",
+        help="Bochs: a boot sector loads what GRUB would, in a tenth of the time")
     add("--no-vmx", action="store_true", help="a CPU without virtualization")
     add("--realtime", action="store_true",
         help="Bochs: idle time passes as on a clock (otherwise as fast as possible)")

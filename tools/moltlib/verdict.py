@@ -47,11 +47,13 @@ class Verdict:
         return {reason.key for reason in self.reasons}
 
 
-def judge(log, outcome, updates=None, guests=()):
+def judge(log, outcome, updates=None, guests=(), boots=1):
     """Judges a finished run.
 
-    updates: exactly so many must have succeeded; None: any number.
-    guests: names of domains that molt must have created.
+    updates: exactly so many must have succeeded since the last reset; None: any number.
+    guests: names of domains that molt must have created, since then too: what a boot has not shown
+        is lost with its reset.
+    boots: how often molt must have been started, 1 more than there were resets.
     """
     reasons = []
 
@@ -60,20 +62,41 @@ def judge(log, outcome, updates=None, guests=()):
 
     if outcome.kind != "ok":
         bad("machine:" + outcome.kind, outcome.text or outcome.kind)
+    parts = log.boots
+    if len(parts) != boots:
+        bad("boots", f"{boots} boots were expected, {len(parts)} seen")
+    for part in parts:
+        _judge_boot(part, bad)
+    last = parts[-1]
+    for name in guests:
+        if name not in last.domains:
+            bad("guest:" + name, f"guest {name} was not created")
+    done = len(last.ok)
+    if updates is not None and done != updates:
+        bad("updates", f"{updates} updates were asked for, {done} succeeded")
+    if last.end is None:
+        bad("end", 'the log has no "molt: end" line')
+    elif last.end != "ok":
+        bad("end", "molt ended with failure")
+    elif not last.molt[-1].startswith("end "):
+        bad("end", f'molt printed more after "molt: end": {last.molt[-1]}')
+    return Verdict(reasons, _code(reasons, outcome))
+
+
+def _judge_boot(log, bad):
+    """What holds of each boot, also of one that a reset ended."""
     if log.panics:
         bad("panic", log.panics[0])
     for update in log.updates:
         if update.result != "ok":
             why = update.reason or "no reason given"
             bad(f"update:{update.n}", f"update {update.n} {update.result}: {why}")
-    done = len(log.ok)
-    if updates is not None and done != updates:
-        bad("updates", f"{updates} updates were asked for, {done} succeeded")
-    for name in guests:
-        if name not in log.domains:
-            bad("guest:" + name, f"guest {name} was not created")
     if any(line["sum"] != "ok" for line in log.memory):
         bad("memory", "frames of memory are lost or counted twice")
+    for text in log.audits:
+        if not text.startswith("ok "):
+            bad("audit", f"audit: {text}")
+            break
     if log.dropped:
         bad("dropped", f"{log.dropped} console lines are missing")
     for end in log.ends:
@@ -82,6 +105,8 @@ def judge(log, outcome, updates=None, guests=()):
             bad("domain:" + end.name, f"domain {end.name} stopped: {why}")
         elif end.code:
             bad("domain:" + end.name, f"domain {end.name} exited with {end.code}")
+    for name in log.unfinished:
+        bad("unfinished:" + name, f"domain {name} was asked to finish and still ran at the end")
     for name, text in log.damaged:
         bad("line:" + name, f"a line of {name} is damaged: {text}")
     for name, checks in log.checks.items():
@@ -93,13 +118,6 @@ def judge(log, outcome, updates=None, guests=()):
             bad("checks:" + name, f"{name} exited without a SUMMARY line")
         elif checks.skipped and not checks.passed:
             bad("checks:" + name, f"{name} skipped all of its checks")
-    if log.end is None:
-        bad("end", 'the log has no "molt: end" line')
-    elif log.end != "ok":
-        bad("end", "molt ended with failure")
-    elif not log.molt[-1].startswith("end "):
-        bad("end", f'molt printed more after "molt: end": {log.molt[-1]}')
-    return Verdict(reasons, _code(reasons, outcome))
 
 
 def _code(reasons, outcome):
@@ -113,7 +131,7 @@ def _code(reasons, outcome):
 def summary(log, verdict):
     """Lines for the end of a run."""
     text = "updates: " + ", ".join(
-        f"{len(log.counted(result))} {result}" for result in ("ok", "refused", "failed")
+        f"{len(log.counted(result))} {result}" for result in ("ok", "refused", "back")
     )
     if log.refusals:
         text += f"; {len(log.refusals)} images not loaded"

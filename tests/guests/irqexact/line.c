@@ -13,12 +13,14 @@
 struct area area_line = {"I/O APIC", 0};
 
 static volatile uint32_t lower_after; /* interrupts until the handler reads IIR */
+static volatile bool lowered;         /* it has */
 
 static void on_line(struct irq_cpu *cpu)
 {
     (void)cpu;
     if (--lower_after == 0) {
         (void)inb(UART_IIR);
+        lowered = true;
     }
 }
 
@@ -27,6 +29,7 @@ static void raise_line(unsigned int to, uint64_t entry, uint32_t times)
     struct irq_cpu *cpu = &irq_cpus[to];
 
     lower_after = times;
+    lowered = false;
     cpu->every_vector = VECTOR_LINE;
     cpu->every = on_line;
     cpu->expected[VECTOR_LINE] += times;
@@ -34,11 +37,14 @@ static void raise_line(unsigned int to, uint64_t entry, uint32_t times)
     irq_on();
     outb(UART_IER, IER_THRE);
     irq_wait(cpu, VECTOR_LINE);
+    while (!lowered) {
+        smp_relax(); /* the handler counts first; its CPU may have to wait for its turn */
+    }
     irq_off();
     outb(UART_IER, 0);
     while ((entry & IOAPIC_LEVEL) != 0 &&
            (ioapic_entry(IOAPIC_PIN_COM1) & IOAPIC_REMOTE_IRR) != 0) {
-        smp_relax(); /* the EOI comes behind the count */
+        smp_relax(); /* so does the EOI */
     }
     cpu->every = NULL;
     irq_count(&area_line);

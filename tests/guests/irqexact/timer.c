@@ -25,6 +25,7 @@
 #define PERIODS 12U
 #define SLACK_US 100U
 #define WAIT_MS 10000U
+#define FAR_MS 3600000U /* longer than a pause of the domain */
 
 struct area area_one_shot = {"one-shot", 0};
 struct area area_deadline = {"deadline", 0};
@@ -88,7 +89,7 @@ static void deadline(struct irq_cpu *cpu)
     irq_off();
     apic_timer_set(APIC_TIMER_DEADLINE, vector, 1);
     if (irq_rand(cpu, 4) == 0) { /* disarmed in time, or replaced */
-        apic_deadline(rdtsc() + 100 * clock_khz());
+        apic_deadline(rdtsc() + FAR_MS * clock_khz());
         apic_deadline(0);
     }
     cpu->expected[vector]++;

@@ -53,8 +53,9 @@ COLD_SRC := boot/madt.c boot/mb2_build.c arch/x86_64/ioapic.c arch/x86_64/physic
 	mm/audit_tables.c lu/audit.c lu/finish.c lu/kimage.c lu/load.c lu/reloc.c lu/seal.c \
 	lu/status.c lu/timeline.c
 
-# SHA-256 and ECDSA: of the archive only the objects that core/crypto.c needs come along.
-BEARSSL := $(shell $(CC) -print-file-name=libbearssl.a)
+# SHA-256 and ECDSA: of the archive only the objects that core/crypto.c needs come along. Asked for late:
+# the compiler may have to be installed first.
+BEARSSL = $(shell $(CC) -print-file-name=libbearssl.a)
 
 BOOT_SRC := boot/mb2_header.asm boot/entry.asm boot/ap_trampoline.asm boot/madt.c \
 	boot/mb2_parse.c boot/mb2_build.c boot/place.c

@@ -227,7 +227,8 @@ CASES = [
                  *UPDATED, updated_under_load(1, "linux")],
          timeout=240, seconds=30),
     # two guests, an idle one, one and two CPUs
-    *two_guests("linux-updates", 28500, 28, updates=20, interval=20),
+    *two_guests("linux-updates", 28500, 16, updates=10, interval=20),
+    two_guests("linux-updates-long", 28500, 28, updates=20, interval=20, soak=True)[0],
     *two_guests("linux-updates-2-cpus", 14000, 9, updates=10, interval=200, cpus=2),
     two_guests("linux-updates-2-cpus-long", 14000, 16, updates=20, interval=200, cpus=2,
                soak=True)[0],

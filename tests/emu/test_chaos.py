@@ -132,7 +132,7 @@ def chaos_control(name, ops, seed=1, **more):
 
 CASES = [
     *irqexact("xapic", "xapic"),
-    *irqexact("x2apic", "x2apic", seed=2),
+    *irqexact("x2apic", "x2apic", seed=2, updates=20),
     *irqexact("2-vcpus-1-cpu", "xapic", vcpus=2, seed=3),
     *irqexact("2-vcpus-2-cpus", "xapic", vcpus=2, cpus=2, seed=4, updates=12),
     *irqexact("3-vcpus-2-cpus", "x2apic", vcpus=3, cpus=2, seed=5, updates=12),

@@ -229,11 +229,11 @@ CASES = [
     # two guests, an idle one, one and two CPUs
     *two_guests("linux-updates", 28500, 16, updates=10, interval=20),
     two_guests("linux-updates-long", 28500, 28, updates=20, interval=20, soak=True)[0],
-    *two_guests("linux-updates-2-cpus", 14000, 9, updates=10, interval=200, cpus=2),
+    *two_guests("linux-updates-2-cpus", 14000, 6, updates=5, interval=200, cpus=2),
     two_guests("linux-updates-2-cpus-long", 14000, 16, updates=20, interval=200, cpus=2,
                soak=True)[0],
     # several vCPUs; Bochs takes a minute for 20 updates
-    *several_vcpus("linux-smp-2-cpus", 10500, 9, updates=8, interval=300, cpus=2),
+    *several_vcpus("linux-smp-2-cpus", 10500, 6, updates=4, interval=300, cpus=2),
     several_vcpus("linux-smp-long", 15000, 36, updates=20, interval=300, cpus=2, soak=True)[0],
     *several_vcpus("linux-smp-1-cpu", 17500, 5, updates=3, interval=500, least=1),
     # (with fewer CPUs than vCPUs an interrupt's handler may have to wait for its vCPU's turn)

@@ -342,12 +342,12 @@ static void attempt(void *arg)
     if (hvm != NULL) {
         hvm->cpu_off();
     }
+    FAULT_POINT("old.offer.before");
+    offer_way_back(); /* with the deadline that a parked CPU watches */
     FAULT_POINT("old.park.before");
     if (others_park() != 0) {
         way_back_refuse("a CPU does not park");
     }
-    FAULT_POINT("old.offer.before");
-    offer_way_back();
     FAULT_MEMORY(FAULT_LIST, pa_to_va(lu.loaded.list.head_pa), PAGE_SIZE);
     FAULT_POINT("old.jump");
     a->jumped = true;

@@ -33,9 +33,9 @@ POINTS = {
     "old.breadcrumb.before": PAUSE,
     "old.pause.after": PAUSE,
     "old.off.before": PAUSE,
+    "old.offer.before": PAUSE,
     "old.park.before": PAUSE,
     "old.other.park": LOST,  # another CPU's own fault
-    "old.offer.before": PAUSE,
     "old.jump": PAUSE,
     # between the images
     "jump.relocate": BACK,

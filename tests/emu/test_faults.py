@@ -119,6 +119,9 @@ def survive(name, cpus, lines, seconds, append="", words="", engine=BOCHS, **mor
     return case
 
 
+# Where the watch over the first CPU goes from one loop of the others to another.
+HANDING_OVER = [faults.line(point, "hang") for point in (
+    "old.off.before", "old.offer.before", "old.park.before", "old.jump")]
 MIXED = [*faults.RELOCATION, *faults.SLOW, *faults.flips(1, 4)]
 
 AUDITED = [faults.line(point, kind) for point, kind in (
@@ -129,7 +132,8 @@ ALONE = "alone=1"  # guests wait while an image is loaded, which is where most o
 
 SURVIVED = [
     survive("faults-1-cpus", 1, faults.some_kinds(1), 60, words=ALONE, timeout=600),
-    survive("faults-2-cpus", 2, faults.some_kinds(2)[::2], 60, words=ALONE, timeout=600),
+    survive("faults-2-cpus", 2, [*faults.some_kinds(2)[::2], *HANDING_OVER], 60, words=ALONE,
+            timeout=600),
     survive("faults-of-data", 1, MIXED, 20, words=ALONE, timeout=300),
     survive("faults-of-allocation", 1, faults.allocations(11), 30, words=ALONE, timeout=300),
     # without hangs, each of which costs a deadline

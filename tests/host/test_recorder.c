@@ -12,6 +12,7 @@
 
 #include "fakes/cmocka_inc.h"
 #include "fakes/machine.h"
+#include "fakes/recorded.h"
 #include "hv/crc32c.h"
 #include "hv/percpu.h"
 #include "hv/time.h"
@@ -89,18 +90,6 @@ static void assert_no_more(uint64_t from)
     struct lu_log_entry e;
 
     assert_false(recorder_read(&from, &e));
-}
-
-static unsigned int count(void)
-{
-    struct lu_log_entry e;
-    uint64_t from = 0;
-    unsigned int n = 0;
-
-    while (recorder_read(&from, &e)) {
-        n++;
-    }
-    return n;
 }
 
 static void test_read__lines_and_steps__in_order_as_written(void **state)
@@ -190,12 +179,12 @@ static void test_read__any_bit_flipped__that_entry_is_not_believed(void **state)
         uint64_t from = 4;
 
         *byte ^= (uint8_t)(1U << bit % 8);
-        assert_int_equal(count(), 8);
+        assert_int_equal(recorded_count(), 8);
         assert_next(&from, 4, "line 4");
         assert_next(&from, 6, "line 6");
         *byte ^= (uint8_t)(1U << bit % 8);
     }
-    assert_int_equal(count(), 9);
+    assert_int_equal(recorded_count(), 9);
 }
 
 /* A reset in the middle of an entry, wherever: some of its bytes are the new ones. */
@@ -216,12 +205,12 @@ static void test_read__torn_between_two_entries__neither_is_believed(void **stat
         memory.slots[2] = old;
         memcpy(&memory.slots[2], &new, cut);
         if (memcmp(&memory.slots[2], &new, sizeof(new)) != 0) {
-            assert_int_equal(count(), SLOTS - 1);
+            assert_int_equal(recorded_count(), SLOTS - 1);
         }
         memory.slots[2] = new;
         memcpy(&memory.slots[2], &old, cut);
         if (memcmp(&memory.slots[2], &new, sizeof(new)) != 0) {
-            assert_int_equal(count(), SLOTS - 1);
+            assert_int_equal(recorded_count(), SLOTS - 1);
         }
     }
 }

@@ -5,6 +5,8 @@
  */
 #include "fakes/whole_update.h"
 
+#include "fakes/recorded.h"
+
 #include "hv/crc32c.h"
 #include "hv/memory.h"
 #include "hv/modules.h"
@@ -12,18 +14,6 @@
 
 #define PLACE (WORLD_REGION - RECORDER_BYTES) /* where a cold boot puts it */
 #define OTHER MIB(40) /* RAM that nothing else uses, behind a reserved page */
-
-static unsigned int count(void)
-{
-    struct lu_log_entry e;
-    uint64_t from = 0;
-    unsigned int n = 0;
-
-    while (recorder_read(&from, &e)) {
-        n++;
-    }
-    return n;
-}
 
 /* The texts of all entries, one line each. */
 static const char *texts(void)
@@ -76,7 +66,7 @@ static void test_cold__first_boot__below_the_region(void **state)
     (void)state;
     assert_place(PLACE);
     assert_int_equal(recorder_boot(), 1);
-    assert_int_equal(count(), 0);
+    assert_int_equal(recorded_count(), 0);
     fake_log_clear();
     recorder_report();
     assert_string_equal(fake_log(), "");
@@ -114,7 +104,7 @@ static void test_cold__page_or_ring_damaged__a_new_one(void **state)
         *byte ^= (uint8_t)(1U << bit % 8);
         reset();
         assert_place(PLACE);
-        assert_int_equal(count(), 0);
+        assert_int_equal(recorded_count(), 0);
         assert_false(fake_printed("recorder"));
     }
     for (unsigned int bit = 0; bit < 8 * offsetof(struct lu_log_header, next); bit++) {
@@ -124,7 +114,7 @@ static void test_cold__page_or_ring_damaged__a_new_one(void **state)
         *byte ^= (uint8_t)(1U << bit % 8);
         reset();
         assert_place(PLACE);
-        assert_int_equal(count(), 0);
+        assert_int_equal(recorded_count(), 0);
     }
 }
 
@@ -155,7 +145,7 @@ static void test_cold__memory_of_others__left_alone(void **state)
         seal(&handover()->recorder);
         reset();
         assert_place(PLACE);
-        assert_int_equal(count(), 0);
+        assert_int_equal(recorded_count(), 0);
     }
 }
 
@@ -233,7 +223,7 @@ static void test_update__reference_damaged__stream_decides(void **state)
     unsigned int index = add_image(1, 2);
 
     for (unsigned int n = 0; n < 3; n++) {
-        unsigned int before = count();
+        unsigned int before = recorded_count();
 
         jump(index);
         if (n == 0) {
@@ -249,7 +239,7 @@ static void test_update__reference_damaged__stream_decides(void **state)
         assert_int_equal(recorder_attached(), n == 2);
         adopt();
         assert_place(PLACE);
-        assert_true(count() > before + 5);
+        assert_true(recorded_count() > before + 5);
     }
 }
 
@@ -273,7 +263,7 @@ static void test_update__to_an_image_that_does_not_know_it__a_new_one_after(void
     assert_int_equal(frametable_count(FRAME_RECORDER), BIT(RECORDER_ORDER));
     assert_true(handover()->recorder.pa >= MIB(1));
     assert_place(handover()->recorder.pa);
-    assert_int_equal(count(), 0);
+    assert_int_equal(recorded_count(), 0);
     jump(two); /* in a stream of version 1: none of it */
     assert_int_equal(handover()->recorder.pa, 0);
     enter(0, 2);
